@@ -1,0 +1,437 @@
+"""Everything a run can set, as frozen dataclasses validated once.
+
+`ModelConfig`, `NoiseScheduleConfig`, `SkeletonConfig` and `SamplingConfig` describe a set of
+weights and are stored beside them (`aa_jax.weights`); the rest describes one run of a script.
+Config files (`configs/*.py`) return `ml_collections.ConfigDict`s of the same shape, which
+`from_dict` turns into these classes; unknown or mistyped fields are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the message names the field and says what would be right."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+# --- what a set of weights is -------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """Spatial architecture shared by the denoising UNet and the ReferenceNet; defaults: SD 1.5.
+
+    Attributes:
+      attention_levels: per resolution level, whether its blocks carry spatial transformers
+        (diffusers: `CrossAttnDownBlock2D` or `DownBlock2D`); up blocks mirror it.
+      num_attention_heads: heads of every spatial transformer. SD 1.5's config file calls this
+        number `attention_head_dim`, but uses it as the number of heads.
+      group_norm_scope: statistics of the resnets' and the output's GroupNorm per frame or over all
+        frames of a clip (weights trained with AnimateDiff v1 options).
+    """
+
+    in_channels: int = 4
+    out_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    attention_levels: tuple[bool, ...] = (True, True, True, False)
+    num_attention_heads: int = 8
+    cross_attention_dim: int = 768
+    norm_num_groups: int = 32
+    group_norm_scope: Literal["per_frame", "over_frames"] = "per_frame"
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.attention_levels) == len(self.block_out_channels),
+            "model.unet: attention_levels and block_out_channels must have the same length, got "
+            f"{len(self.attention_levels)} and {len(self.block_out_channels)}",
+        )
+        for width, attention in zip(self.block_out_channels, self.attention_levels, strict=True):
+            _require(
+                width % self.norm_num_groups == 0,
+                f"model.unet: width {width} is no multiple of norm_num_groups={self.norm_num_groups}",
+            )
+            _require(
+                not attention or width % self.num_attention_heads == 0,
+                f"model.unet: width {width} is no multiple of "
+                f"num_attention_heads={self.num_attention_heads}",
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MotionModuleConfig:
+    """Temporal layers (AnimateDiff's motion modules) of the denoising UNet.
+
+    Attributes:
+      enabled: False for stage 1, whose denoising UNet sees single frames.
+      max_positions: rows of the sinusoidal position table, the longest clip in one window
+        (AnimateDiff v1: 24; v2, v3 and Moore-AnimateAnyone: 32).
+      mid_block: a motion module in the mid block too (AnimateDiff v2, Moore-AnimateAnyone).
+    """
+
+    enabled: bool = True
+    num_attention_heads: int = 8
+    num_transformer_blocks: int = 1
+    num_attention_layers: int = 2
+    max_positions: int = 32
+    mid_block: bool = True
+    norm_num_groups: int = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoseGuiderConfig:
+    """The light network that turns skeleton pictures into features added after `conv_in`.
+
+    Attributes:
+      kind: `paper`: 4x4 convolutions; `controlnet`: the hint encoder Moore-AnimateAnyone uses.
+    """
+
+    kind: Literal["paper", "controlnet"] = "paper"
+    block_out_channels: tuple[int, ...] = (16, 32, 64, 128)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """VAE between pictures and latents; defaults: SD 1.5's `AutoencoderKL`."""
+
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    scaling_factor: float = 0.18215
+
+    @property
+    def downscale_factor(self) -> int:
+        """Pixels per latent along each side."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageEncoderConfig:
+    """CLIP vision tower with projection; defaults: ViT-L/14."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    image_size: int = 224
+    patch_size: int = 14
+    projection_dim: int = 768
+    hidden_act: Literal["quick_gelu", "gelu"] = "quick_gelu"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """All networks of one Animate Anyone model; defaults: SD 1.5 size."""
+
+    unet: UNetConfig = UNetConfig()
+    motion_module: MotionModuleConfig = MotionModuleConfig()
+    pose_guider: PoseGuiderConfig = PoseGuiderConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+
+    def __post_init__(self) -> None:
+        _require(
+            self.unet.in_channels == self.autoencoder.latent_channels,
+            f"model.unet.in_channels={self.unet.in_channels} must equal "
+            f"model.autoencoder.latent_channels={self.autoencoder.latent_channels}",
+        )
+        _require(
+            self.unet.cross_attention_dim == self.image_encoder.projection_dim,
+            f"model.unet.cross_attention_dim={self.unet.cross_attention_dim} must equal "
+            f"model.image_encoder.projection_dim={self.image_encoder.projection_dim}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseScheduleConfig:
+    """The one noise schedule of training and sampling; defaults: SD 1.5, epsilon prediction."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    rescale_betas_zero_snr: bool = False
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    steps_offset: int = 1
+    set_alpha_to_one: bool = False
+
+    def __post_init__(self) -> None:
+        _require(
+            not (self.rescale_betas_zero_snr and self.prediction_type == "epsilon"),
+            "schedule: epsilon prediction carries no signal at zero terminal SNR; use "
+            "prediction_type='v_prediction' or 'sample', or rescale_betas_zero_snr=False",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SkeletonConfig:
+    """How keypoints become skeleton pictures; stroke widths are fixed pixels at `size`.
+
+    Attributes:
+      size: shorter side, in pixels, of the canvas drawn on before resizing to the video's size.
+      threshold: joints of lower confidence are left out.
+    """
+
+    size: int = 512
+    hands: bool = True
+    face: bool = False
+    threshold: float = 0.3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Defaults of `sample.py` for a set of weights."""
+
+    width: int = 512
+    height: int = 512
+    frames: int = 24
+    steps: int = 20
+    guidance_scale: float = 3.5
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, f"sampling.steps must be at least 1, got {self.steps}")
+        _require(self.frames >= 1, f"sampling.frames must be at least 1, got {self.frames}")
+        _require(
+            self.guidance_scale >= 0 and math.isfinite(self.guidance_scale),
+            f"sampling.guidance_scale must be a number from 0 up, got {self.guidance_scale}",
+        )
+
+
+# --- what a run is ------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where training examples come from.
+
+    Attributes:
+      source: `puppets`, or a dataset folder.
+      frames: target frames per example: 1 in stage 1, a clip in stage 2.
+      frame_stride: distance of neighbouring target frames in source frames.
+      min_frame_gap: least distance of target and reference frame in stage 1, in source frames.
+      clips: distinct clips; puppets only.
+    """
+
+    source: str = "puppets"
+    height: int = 768
+    width: int = 768
+    frames: int = 1
+    frame_stride: int = 1
+    min_frame_gap: int = 4
+    clips: int = 100_000
+    seed: int = 0
+    num_workers: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+      task: `autoencoder`, or `animate` (both stages of the paper).
+      trainable: networks that learn; the others are frozen and have no optimizer state.
+      batch_size: examples per optimizer step, over all devices and accumulation steps.
+      condition_dropout: probability, per example, of training without reference and embedding.
+      snr_gamma: min-SNR loss weighting; 0 turns it off.
+      ema_decay: decay of the averaged parameters; 0 turns averaging off.
+      remat: what to recompute in the backward pass instead of storing it.
+    """
+
+    task: Literal["autoencoder", "animate"] = "animate"
+    trainable: tuple[str, ...] = ("reference_unet", "denoising_unet", "pose_guider")
+    steps: int = 30_000
+    batch_size: int = 64
+    accumulation_steps: int = 1
+    learning_rate: float = 1e-5
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 1e-2
+    adam_b1: float = 0.9
+    adam_b2: float = 0.999
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
+    condition_dropout: float = 0.1
+    snr_gamma: float = 0.0
+    kl_weight: float = 1e-6
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: Literal["none", "blocks", "full"] = "none"
+    log_every: int = 10
+    save_every: int = 500
+    keep_checkpoints: int = 2
+    validate_every: int = 1000
+    validation_clips: int = 4
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "accumulation_steps", "log_every", "save_every"):
+            value = getattr(self, field)
+            _require(value >= 1, f"train.{field} must be at least 1, got {value}")
+        _require(
+            self.batch_size % self.accumulation_steps == 0,
+            f"train.batch_size={self.batch_size} is no multiple of "
+            f"train.accumulation_steps={self.accumulation_steps}",
+        )
+        for field in ("condition_dropout", "ema_decay"):
+            value = getattr(self, field)
+            _require(0 <= value < 1, f"train.{field} must be in [0, 1), got {value}")
+        unknown = sorted(set(self.trainable) - set(NETWORKS))
+        _require(
+            not unknown,
+            f"train.trainable: unknown {', '.join(unknown)}; the networks are {', '.join(NETWORKS)}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """Weights to start from.
+
+    Attributes:
+      weights: weights directory; every network it holds and the model has is loaded.
+    """
+
+    weights: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What `evaluate.py` measures."""
+
+    weights: str = ""
+    seed: int = 0
+    characters: int = 64
+    frames: int = 16
+    batch_size: int = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run of `train.py` or `evaluate.py`."""
+
+    name: str
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    schedule: NoiseScheduleConfig = NoiseScheduleConfig()
+    skeleton: SkeletonConfig = SkeletonConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    init: InitConfig = InitConfig()
+    eval: EvalConfig = EvalConfig()
+
+    def __post_init__(self) -> None:
+        check_size(self.data.width, self.data.height, self.model, where="data")
+
+
+NETWORKS = (
+    "vae",
+    "image_encoder",
+    "reference_unet",
+    "denoising_unet",
+    "motion_module",
+    "pose_guider",
+)
+"""The parameter trees of a model, and the names of their files in a weights directory.
+
+`motion_module` holds those parameters of the denoising UNet that lie under `motion_modules_*`.
+"""
+
+
+def check_size(width: int, height: int, model: ModelConfig, *, where: str) -> None:
+    """Raises `ConfigError` unless width and height (pixels) are multiples of the VAE factor."""
+    factor = model.autoencoder.downscale_factor
+    for name, value in (("width", width), ("height", height)):
+        if value < factor or value % factor:
+            nearest = max(factor, round(value / factor) * factor)
+            raise ConfigError(
+                f"{where}: {name} {value} is no multiple of the VAE factor {factor}; "
+                f"{nearest} would be"
+            )
+
+
+# --- to and from plain dictionaries -------------------------------------------------------------
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested plain dictionaries and lists, ready for JSON."""
+    return {
+        field.name: _to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)
+    }
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [_to_plain(v) for v in value]
+    return value
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Builds a config dataclass from nested mappings.
+
+    Args:
+      cls: the dataclass.
+      values: one entry per field to set; the others keep their defaults.
+      where: dotted path of this mapping, for messages.
+
+    Raises:
+      ConfigError: a field is unknown, missing, of a wrong type, or has a refused value.
+    """
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(
+                f"unknown field {_join(where, name)}; "
+                f"{where or 'the config'} has {', '.join(names)}"
+            )
+    required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+    for name in required:
+        if name not in values:
+            raise ConfigError(f"field {_join(where, name)} is missing")
+    return cls(**{n: _coerce(hints[n], v, _join(where, n)) for n, v in values.items()})
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        if not hasattr(value, "keys"):
+            raise ConfigError(f"{where} must be a group of fields, got {value!r}")
+        return from_dict(hint, dict(value), where)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            choices = ", ".join(map(repr, typing.get_args(hint)))
+            raise ConfigError(f"{where} must be one of {choices}, got {value!r}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_coerce(typing.get_args(hint)[0], v, where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} must be {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,33 @@
+"""Strict numerics for every test: 8 CPU devices, no silent promotion of dtypes or ranks."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+# The diffusers and transformers hubs are never asked for anything.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves tests marked `slow` to `pytest -m slow`."""
+    if "slow" in config.getoption("-m"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
