@@ -15,6 +15,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from ml_collections import ConfigDict
+
 T = TypeVar("T")
 
 
@@ -25,6 +27,27 @@ class ConfigError(ValueError):
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+NETWORKS = (
+    "vae",
+    "image_encoder",
+    "reference_unet",
+    "denoising_unet",
+    "motion_module",
+    "pose_guider",
+)
+"""The parameter trees of a model, and the names of their files in a weights directory.
+
+`motion_module` holds those parameters of the denoising UNet that lie under `motion_modules_*`.
+"""
+
+
+def _check_networks(names: tuple[str, ...], where: str) -> None:
+    unknown = sorted(set(names) - set(NETWORKS))
+    _require(
+        not unknown, f"{where}: unknown {', '.join(unknown)}; networks are {', '.join(NETWORKS)}"
+    )
 
 
 # --- what a set of weights is -------------------------------------------------------------------
@@ -289,11 +312,7 @@ class TrainConfig:
         for field in ("condition_dropout", "ema_decay"):
             value = getattr(self, field)
             _require(0 <= value < 1, f"train.{field} must be in [0, 1), got {value}")
-        unknown = sorted(set(self.trainable) - set(NETWORKS))
-        _require(
-            not unknown,
-            f"train.trainable: unknown {', '.join(unknown)}; the networks are {', '.join(NETWORKS)}",
-        )
+        _check_networks(self.trainable, "train.trainable")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -301,10 +320,15 @@ class InitConfig:
     """Weights to start from.
 
     Attributes:
-      weights: weights directory; every network it holds and the model has is loaded.
+      weights: weights directory, or `bundled`; empty: everything starts from random numbers.
+      networks: which networks to take from it; the others start from random numbers.
     """
 
     weights: str = ""
+    networks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_networks(self.networks, "init.networks")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -337,20 +361,6 @@ class RunConfig:
         check_size(self.data.width, self.data.height, self.model, where="data")
 
 
-NETWORKS = (
-    "vae",
-    "image_encoder",
-    "reference_unet",
-    "denoising_unet",
-    "motion_module",
-    "pose_guider",
-)
-"""The parameter trees of a model, and the names of their files in a weights directory.
-
-`motion_module` holds those parameters of the denoising UNet that lie under `motion_modules_*`.
-"""
-
-
 def check_size(width: int, height: int, model: ModelConfig, *, where: str) -> None:
     """Raises `ConfigError` unless width and height (pixels) are multiples of the VAE factor."""
     factor = model.autoencoder.downscale_factor
@@ -366,19 +376,12 @@ def check_size(width: int, height: int, model: ModelConfig, *, where: str) -> No
 # --- to and from plain dictionaries -------------------------------------------------------------
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as nested plain dictionaries and lists, ready for JSON."""
-    return {
-        field.name: _to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)
-    }
+def default_config(name: str) -> ConfigDict:
+    """A config file's starting point: every field of `RunConfig` at its default.
 
-
-def _to_plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return to_dict(value)
-    if isinstance(value, tuple):
-        return [_to_plain(v) for v in value]
-    return value
+    Config files change what they need; `--config.group.field=value` changes the rest.
+    """
+    return ConfigDict(dataclasses.asdict(RunConfig(name=name)))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -400,10 +403,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
                 f"unknown field {_join(where, name)}; "
                 f"{where or 'the config'} has {', '.join(names)}"
             )
-    required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
-    for name in required:
-        if name not in values:
-            raise ConfigError(f"field {_join(where, name)} is missing")
+    for field in dataclasses.fields(cls):
+        optional = {field.default, field.default_factory} != {dataclasses.MISSING}
+        if field.name not in values and not optional:
+            raise ConfigError(f"field {_join(where, field.name)} is missing")
     return cls(**{n: _coerce(hints[n], v, _join(where, n)) for n, v in values.items()})
 
 

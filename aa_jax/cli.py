@@ -1,0 +1,110 @@
+"""Command lines of the entry points that take a config file: parsing, and errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from aa_jax import config as config_lib
+
+Main = Callable[[config_lib.RunConfig, flags.FlagValues], Any]
+
+
+def run(
+    main: Main,
+    doc: str,
+    define: Callable[[flags.FlagValues], None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses `--config` and further flags, calls `main(config, flags)`, reports errors.
+
+    Args:
+      doc: what `--help` prints above the flags.
+      define: defines the script's own flags.
+      argv: the command line with the script's name first; by default the process's.
+
+    Returns:
+      The exit code: 0, 1 where the run failed, 2 for a mistake of the user's.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config",
+        help_string="Config file; --config.group.field=value changes a field of it.",
+        flag_values=values,
+    )
+    define(values)
+    argv = [_underscored(arg) for arg in (sys.argv if argv is None else argv)]
+    if {"-h", "--help"} & set(argv[1:]):
+        print(f"{doc.strip()}\n\n{_describe(values)}")
+        return 0
+    try:
+        config = _parse(values, argv)
+    except _USAGE_ERRORS as error:
+        return fail(error, 2)
+    return report_errors(lambda: main(config, values))
+
+
+def report_errors(call: Callable[[], Any]) -> int:
+    """Calls, and turns the errors a user can mend into one line and an exit code.
+
+    The project's own errors are `ValueError`s defined under `aa_jax`; a plain `ValueError` is a
+    defect of the program and keeps its traceback.
+    """
+    try:
+        call()
+    except config_lib.ConfigError as error:
+        return fail(error, 2)
+    except (OSError, FloatingPointError) as error:
+        return fail(error, 1)
+    except ValueError as error:
+        if not type(error).__module__.startswith("aa_jax"):
+            raise
+        return fail(error, 1)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    return 0
+
+
+def fail(error: BaseException | str, code: int) -> int:
+    """Prints one line and returns the exit code."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+# What absl and ml_collections raise for unknown flags, unknown fields and values of a wrong type.
+_USAGE_ERRORS = (
+    flags.Error,
+    AttributeError,
+    ImportError,
+    KeyError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def _parse(values: flags.FlagValues, argv: Sequence[str]) -> config_lib.RunConfig:
+    rest = values(argv)[1:]
+    if rest:
+        raise config_lib.ConfigError(f"unexpected argument {rest[0]}; flags look like --name=value")
+    if values.config is None:
+        raise config_lib.ConfigError("--config is missing; choose a file of configs/")
+    return config_lib.from_dict(config_lib.RunConfig, values.config.to_dict())
+
+
+def _underscored(arg: str) -> str:
+    if not arg.startswith("--"):
+        return arg
+    name, equals, value = arg.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+def _describe(values: flags.FlagValues) -> str:
+    lines = [f"  --{flag.name:<10} {flag.help}" for flag in map(values.__getitem__, values)]
+    return "\n".join(["flags:", *lines])

@@ -1,0 +1,195 @@
+"""Attention and the feed-forward network of transformer blocks.
+
+Weights and arithmetic follow diffusers' `Attention` and `FeedForward` (GEGLU); the reference
+attention follows Animate Anyone as MooreThreads/Moore-AnimateAnyone implements it.
+"""
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange, repeat
+from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
+"""Projected keys and values of a reference picture's tokens, heads still merged."""
+
+
+def attention(
+    q: Float[Array, "b s n d"],
+    k: Float[Array, "b r n d"],
+    v: Float[Array, "b r n d"],
+    *,
+    key_lengths: Int[Array, " b"] | None = None,
+) -> Float[Array, "b s n d"]:
+    """Scaled dot-product attention of n heads with a float32 softmax.
+
+    The one place through which all attention goes, and where a kernel is chosen.
+
+    Args:
+      q: queries.
+      k: keys.
+      v: values.
+      key_lengths: how many of its first keys a sample sees; None: all.
+    """
+    by_head = jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= _BY_HEAD_FROM_SCORES
+    out = (_by_head if by_head else _all_heads)(q, k, v, key_lengths)
+    return checkpoint_name(out, "attention")
+
+
+def _all_heads(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
+    logits = jnp.einsum("bsnd,brnd->bnsr", q, k, preferred_element_type=jnp.float32)
+    logits = logits * q.shape[-1] ** -0.5
+    if key_lengths is not None:
+        visible = jnp.arange(k.shape[1])[None] < key_lengths[:, None]
+        logits = jnp.where(visible[:, None, None], logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return jnp.einsum("bnsr,brnd->bsnd", weights, v)
+
+
+# Scores per head from which they no longer stay in a CPU core's cache.
+_BY_HEAD_FROM_SCORES = 2**13
+
+
+def _by_head(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
+    """One head of one sample after the other, scores recomputed in the backward pass.
+
+    On a CPU about twice as fast as all heads at once, whose scores travel to main memory and back;
+    and only one head's scores exist at a time, of which a large picture has gigabytes.
+    """
+    heads = q.shape[2]
+    inputs = [rearrange(x, "b s n d -> (b n) 1 s 1 d") for x in (q, k, v)]
+    if key_lengths is not None:
+        inputs.append(repeat(key_lengths, "b -> (b n) 1", n=heads))
+
+    @jax.checkpoint
+    def one(inputs: list[Array]) -> Array:
+        return _all_heads(*inputs[:3], inputs[3] if key_lengths is not None else None)
+
+    return rearrange(jax.lax.map(one, inputs), "(b n) 1 s 1 d -> b s n d", n=heads)
+
+
+class SelfAttention(nn.Module):
+    """Self-attention of g sequences per sample, all of which may also see one reference.
+
+    In space the sequences are the frames and s runs over their tokens (h w); in time they are the
+    positions (h w) and s runs over the frames.
+    """
+
+    num_heads: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b g s c"],
+        reference: KeysValues | None = None,
+        reference_mask: Bool[Array, " r"] | None = None,
+    ) -> Float[Array, "b g s c"]:
+        """Attends.
+
+        Args:
+          x: normed tokens.
+          reference: keys and values of r ≤ b samples, which the last r samples of the batch
+            read; the first b - r do plain self-attention.
+          reference_mask: False where a sample must not see its reference.
+        """
+        channels = x.shape[-1]
+        q, k, v = (
+            nn.Dense(channels, use_bias=False, dtype=self.dtype, name=name)(x)
+            for name in ("to_q", "to_k", "to_v")
+        )
+        if reference is None:
+            out = self._attend(q, k, v)
+        else:
+            plain = x.shape[0] - reference[0].shape[0]
+            out = self._attend_with_reference(
+                q[plain:], k[plain:], v[plain:], reference, reference_mask
+            )
+            if plain:
+                out = jnp.concatenate([self._attend(q[:plain], k[:plain], v[:plain]), out])
+        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+
+    def _attend(self, q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
+        sequences = q.shape[1]
+        q, k, v = (rearrange(y, "b g s (n d) -> (b g) s n d", n=self.num_heads) for y in (q, k, v))
+        out = attention(q, k, v, key_lengths=key_lengths)
+        return rearrange(out, "(b g) s n d -> b g s (n d)", g=sequences)
+
+    def _attend_with_reference(
+        self, q: Array, k: Array, v: Array, reference: KeysValues, mask: Array | None
+    ) -> Array:
+        sequences, own = k.shape[1:3]
+        # Own tokens come first, so that a dropped reference is a shorter key length, which fused
+        # kernels accept where they refuse a mask.
+        k, v = (
+            jnp.concatenate([y, repeat(r.astype(y.dtype), "b s c -> b g s c", g=sequences)], axis=2)
+            for y, r in zip((k, v), reference, strict=True)
+        )
+        lengths = None
+        if mask is not None:
+            lengths = repeat(jnp.where(mask, k.shape[2], own), "b -> (b g)", g=sequences)
+        return self._attend(q, k, v, lengths)
+
+
+class CrossAttention(nn.Module):
+    """Attention of every frame's tokens to the context tokens of its sample."""
+
+    num_heads: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t s c"], context: Float[Array, "b r e"]
+    ) -> Float[Array, "b t s c"]:
+        frames, _, channels = x.shape[1:]
+        q = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_q")(x)
+        k = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_k")(context)
+        v = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        # All frames of a sample share its keys, so they are one sequence of queries.
+        q = rearrange(q, "b t s (n d) -> b (t s) n d", n=self.num_heads)
+        k, v = (rearrange(y, "b r (n d) -> b r n d", n=self.num_heads) for y in (k, v))
+        out = rearrange(attention(q, k, v), "b (t s) n d -> b t s (n d)", t=frames)
+        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+
+
+class SingleTokenCrossAttention(nn.Module):
+    """`CrossAttention` for one context token, with the same parameters where it needs them.
+
+    The softmax over one key is 1, so the result is the same for every query: the projected value.
+    """
+
+    channels: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, context: Float[Array, "b 1 e"]) -> Float[Array, "b 1 1 c"]:
+        v = nn.Dense(self.channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        out = nn.Dense(self.channels, dtype=self.dtype, name="to_out_0")(v)
+        return rearrange(out, "b r c -> b 1 r c")
+
+
+class FeedForward(nn.Module):
+    """GEGLU feed-forward network, four times as wide inside."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
+        channels = x.shape[-1]
+        x = GEGLU(4 * channels, dtype=self.dtype, name="net_0")(x)
+        return nn.Dense(channels, dtype=self.dtype, name="net_2")(x)
+
+
+class GEGLU(nn.Module):
+    """value · gelu(gate) with the exact (erf) GELU."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s f"]:
+        x = nn.Dense(2 * self.features, dtype=self.dtype, name="proj")(x)
+        value, gate = jnp.split(x, 2, axis=-1)
+        return value * nn.gelu(gate, approximate=False)

@@ -1,0 +1,138 @@
+"""The VAE between pictures and latents: diffusers' `FlaxAutoencoderKL` behind an NHWC interface.
+
+    vae = Autoencoder(AutoencoderConfig())
+    latents = vae.encode(params, pictures)   # [b, h, w, 3] in -1..1 -> [b, h/8, w/8, 4]
+    pictures = vae.decode(params, latents)
+
+Latents are the posterior mean times `scaling_factor`, which makes their variance about one.
+"""
+
+import dataclasses
+import functools
+import logging
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from aa_jax.config import AutoencoderConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoder:
+    """VAE functions for one architecture; holds no parameters.
+
+    Attributes:
+      config: the architecture.
+      dtype: of the computation; results are float32.
+    """
+
+    config: AutoencoderConfig
+    dtype: Any = jnp.float32
+
+    def init_params(self, key: Key[Array, ""]) -> PyTree:
+        """Random float32 parameters."""
+        size = self.config.downscale_factor
+        pictures = jnp.zeros((1, size, size, 3))
+
+        def init(key):
+            return _module(self.config, self.dtype).init(key, pictures, method=_autoencode)
+
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return jax.jit(init)(key)["params"]
+
+    def encode_moments(
+        self, params: PyTree, pictures: Float[Array, "b h w 3"]
+    ) -> tuple[Float[Array, "b hl wl c"], Float[Array, "b hl wl c"]]:
+        """Mean and log-variance of the unscaled latents.
+
+        Args:
+          params: tree of `init_params`.
+          pictures: [b, h, w, 3] in -1..1; h and w are multiples of `config.downscale_factor`.
+
+        Returns:
+          Two arrays [b, h / factor, w / factor, latent_channels].
+        """
+        factor = self.config.downscale_factor
+        if pictures.shape[1] % factor or pictures.shape[2] % factor:
+            raise ValueError(
+                f"pictures of {pictures.shape[2]}x{pictures.shape[1]} pixels: width and height "
+                f"must be multiples of the VAE factor {factor}"
+            )
+        moments = self._apply(params, pictures, _encode).astype(jnp.float32)
+        mean, logvar = jnp.split(moments, 2, axis=-1)
+        return mean, jnp.clip(logvar, -30.0, 20.0)
+
+    def encode(
+        self, params: PyTree, pictures: Float[Array, "b h w 3"]
+    ) -> Float[Array, "b hl wl c"]:
+        """Scaled latents [b, h / factor, w / factor, c] (posterior mean) of pictures in -1..1."""
+        mean, _ = self.encode_moments(params, pictures)
+        return mean * self.config.scaling_factor
+
+    def decode(self, params: PyTree, latents: Float[Array, "b hl wl c"]) -> Float[Array, "b h w 3"]:
+        """Pictures [b, h, w, 3], about -1..1 and not clipped, of scaled latents."""
+        latents = latents.astype(jnp.float32) / self.config.scaling_factor
+        return self._apply(params, latents, _decode).astype(jnp.float32)
+
+    def decode_in_chunks(
+        self,
+        params: PyTree,
+        latents: Float[Array, "b hl wl c"],
+        chunk: int = 4,
+    ) -> Float[Array, "b h w 3"]:
+        """As `decode`, `chunk` pictures at a time, so that activations stay small."""
+        count = latents.shape[0]
+        if count <= chunk:
+            return self.decode(params, latents)
+        # Zero latents fill the last chunk up: one compiled body serves every chunk.
+        padded = jnp.pad(latents, ((0, -count % chunk), (0, 0), (0, 0), (0, 0)))
+        chunks = padded.reshape(-1, chunk, *latents.shape[1:])
+        pictures = jax.lax.map(functools.partial(self.decode, params), chunks)
+        return pictures.reshape(-1, *pictures.shape[2:])[:count]
+
+    def _apply(self, params, inputs, method):
+        module = _module(self.config, self.dtype)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return module.apply({"params": params}, inputs.astype(self.dtype), method=method)
+
+
+# `FlaxAutoencoderKL.encode` and `.decode` take and return NCHW though everything inside is NHWC;
+# these go to the submodules directly.
+
+
+def _encode(module, pictures):
+    return module.quant_conv(module.encoder(pictures))
+
+
+def _decode(module, latents):
+    return module.decoder(module.post_quant_conv(latents))
+
+
+def _autoencode(module, pictures):
+    mean, _ = jnp.split(_encode(module, pictures), 2, axis=-1)
+    return _decode(module, mean)
+
+
+@functools.cache
+def _module(config: AutoencoderConfig, dtype: Any):
+    from diffusers.models import vae_flax
+
+    logging.getLogger(vae_flax.__name__).addFilter(_no_deprecation_line)
+    levels = len(config.block_out_channels)
+    return vae_flax.FlaxAutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        latent_channels=config.latent_channels,
+        norm_num_groups=config.norm_num_groups,
+        scaling_factor=config.scaling_factor,
+        dtype=dtype,
+    )
+
+
+def _no_deprecation_line(record: logging.LogRecord) -> bool:
+    # Every submodule says it again; the version is pinned in pyproject.toml for this reason.
+    return not record.getMessage().startswith("Flax classes are deprecated")

@@ -1,0 +1,328 @@
+"""From a reference picture and skeleton pictures to a video.
+
+    pipeline = Pipeline(config.model, config.schedule)
+    video = pipeline.animate(params, reference, skeletons, steps=20, guidance_scale=3.5, seed=0)
+
+The reference goes once through VAE, image encoder and ReferenceNet and becomes keys and values;
+the skeletons become pose features; the DDIM loop is one compiled `lax.scan`. `animate_batch` takes
+many clips at once, and `encode`, `denoise` and `decode` are the three phases on their own.
+"""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, repeat
+from jaxtyping import Array, Float, Int, PyTree, UInt8
+
+from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, check_size
+from aa_jax.diffusion import ddim
+from aa_jax.models import animate_anyone
+from aa_jax.models.autoencoder import Autoencoder
+from aa_jax.models.image_encoder import ImageEncoder, preprocess
+from aa_jax.models.unet import Reference
+
+DECODED_PIXELS = 2**20
+"""Pictures are decoded in chunks of at most about so many pixels, so that memory stays bounded."""
+
+
+class SamplingError(ConfigError):
+    """What was asked for cannot be sampled; the message says what could be."""
+
+
+class Conditions(NamedTuple):
+    """Everything the denoising UNet sees beside the latents; constant over the DDIM loop.
+
+    Attributes:
+      image_embeds: [b, 1, d].
+      reference: keys and values of the reference pictures by transformer block.
+      pose_features: [b, t, h, w, d] at latent resolution.
+    """
+
+    image_embeds: Float[Array, "b 1 d"]
+    reference: Reference
+    pose_features: Float[Array, "b t h w d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """Sampling functions of one model; holds no parameters and can key a cache.
+
+    Attributes:
+      model: architecture.
+      schedule: the noise schedule it was trained with.
+      dtype: of the computation; parameters, latents and the sampler's arithmetic are float32.
+      reference_dtype: dtype the ReferenceNet's features are rounded through; None: not at all.
+        Moore-AnimateAnyone keeps them as float16.
+    """
+
+    model: ModelConfig
+    schedule: NoiseScheduleConfig
+    dtype: Any = jnp.float32
+    reference_dtype: Any = None
+
+    def animate(
+        self,
+        params: PyTree,
+        reference: UInt8[np.ndarray, "y x 3"],
+        skeletons: UInt8[np.ndarray, "t h w 3"],
+        **settings: Any,
+    ) -> UInt8[np.ndarray, "t h w 3"]:
+        """Animates one picture of any size; settings are those of `animate_batch`."""
+        if settings.get("noise") is not None:
+            settings["noise"] = settings["noise"][None]
+        return self.animate_batch(params, [reference], skeletons[None], **settings)[0]
+
+    def animate_batch(
+        self,
+        params: PyTree,
+        references: Sequence[UInt8[np.ndarray, "y x 3"]],
+        skeletons: UInt8[np.ndarray, "b t h w 3"],
+        *,
+        steps: int,
+        guidance_scale: float,
+        seed: int = 0,
+        eta: float = 0.0,
+        noise: Float[Array, "b t hl wl c"] | None = None,
+        report: Callable[[str], None] = lambda phase: None,
+    ) -> UInt8[np.ndarray, "b t h w 3"]:
+        """Animates b pictures; frame size and count are those of the skeleton pictures.
+
+        Args:
+          params: parameter trees by network name, as `aa_jax.weights.load` returns them.
+          references: b pictures of any sizes, which are resized to the frames'.
+          skeletons: skeleton pictures.
+          steps: DDIM steps.
+          guidance_scale: of classifier-free guidance; at 1 or less there is none, which is twice
+            as fast.
+          seed: names the noise; every clip of the batch gets the same.
+          eta: 0 is deterministic DDIM, 1 adds as much fresh noise as DDPM.
+          noise: initial noise instead of the seed's.
+          report: called with a line of text at the start of each phase.
+
+        Returns:
+          Frames [b, t, h, w, 3].
+
+        Raises:
+          ConfigError: a size or the number of steps is impossible.
+          SamplingError: more frames than the motion modules have positions for.
+        """
+        clips, frames, height, width = skeletons.shape[:4]
+        self.check(frames=frames, height=height, width=width, steps=steps)
+        report(f"encoding the reference picture and {frames} skeletons")
+        size = self.model.image_encoder.image_size
+        conditions = self.encode(
+            params,
+            np.stack([resize(picture, width, height) for picture in references]),
+            np.stack([preprocess(picture, size) for picture in references]),
+            skeletons,
+        )
+        if noise is None:
+            noise = repeat(self.noise(seed, frames, height, width), "... -> b ...", b=clips)
+        jax.block_until_ready(conditions)  # so that phases do not overlap in what is reported
+        report(f"denoising {frames} frames in {steps} steps")
+        latents = self.denoise(
+            params,
+            conditions,
+            noise,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            seed=seed,
+            eta=eta,
+        )
+        jax.block_until_ready(latents)
+        report(f"decoding {frames} frames")
+        flat = np.concatenate(list(self.decode(params, rearrange(latents, "b t ... -> (b t) ..."))))
+        return rearrange(flat, "(b t) h w c -> b t h w c", b=clips)
+
+    def check(self, *, frames: int, height: int, width: int, steps: int) -> None:
+        """Raises, in one line, for what `animate` could not do."""
+        check_size(width, height, self.model, where="size")
+        ddim.timesteps(self.schedule, steps)
+        motion = self.model.motion_module
+        if motion.enabled and frames > motion.max_positions:
+            raise SamplingError(
+                f"{frames} frames are more than the {motion.max_positions} positions of the motion "
+                f"modules; ask for at most {motion.max_positions} frames"
+            )
+
+    def noise(self, seed: int, frames: int, height: int, width: int) -> Float[Array, "t h w c"]:
+        """Initial noise of a seed for frames of height x width pixels.
+
+        Every frame has its own stream: a longer clip begins with the noise of a shorter one.
+        """
+        factor = self.model.autoencoder.downscale_factor
+        shape = (height // factor, width // factor, self.model.unet.in_channels)
+        return _frame_noise(_stream(seed, "noise"), frames, shape)
+
+    def encode(
+        self,
+        params: PyTree,
+        references: UInt8[np.ndarray, "b h w 3"],
+        clip_pixels: Float[np.ndarray, "b s s 3"],
+        skeletons: UInt8[np.ndarray, "b t h w 3"],
+    ) -> Conditions:
+        """What the denoising UNet needs to know of references and skeletons.
+
+        Args:
+          params: parameter trees by network name.
+          references: the pictures at the frames' size.
+          clip_pixels: the pictures as `image_encoder.preprocess` makes them.
+          skeletons: skeleton pictures.
+        """
+        return _encode(self, params, references, clip_pixels, skeletons)
+
+    def denoise(
+        self,
+        params: PyTree,
+        conditions: Conditions,
+        noise: Float[Array, "b t h w c"],
+        *,
+        steps: int,
+        guidance_scale: float,
+        seed: int = 0,
+        eta: float = 0.0,
+    ) -> Float[Array, "b t h w c"]:
+        """Runs the whole DDIM loop from initial noise to clean latents."""
+        guided = guidance_scale > 1
+        return _denoise(
+            self,
+            steps,
+            guided,
+            float(eta),
+            params,
+            conditions,
+            noise,
+            jnp.float32(guidance_scale),
+            _stream(seed, "ddim"),
+        )
+
+    def decode(
+        self, params: PyTree, latents: Float[Array, "n h w c"]
+    ) -> Iterator[UInt8[np.ndarray, "chunk y x 3"]]:
+        """Decodes latents to 8-bit pictures, yielding them in chunks of bounded memory."""
+        count, height, width = latents.shape[:3]
+        pixels = height * width * self.model.autoencoder.downscale_factor**2
+        chunk = min(count, max(1, DECODED_PIXELS // pixels))
+        for start in range(0, count, chunk):
+            part = latents[start : start + chunk]
+            missing = chunk - len(part)  # one compiled shape serves the last chunk too
+            part = jnp.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            yield np.asarray(_decode(self, params["vae"], part))[: chunk - missing]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(pipeline: Pipeline, params, references, clip_pixels, skeletons) -> Conditions:
+    model, dtype = pipeline.model, pipeline.dtype
+    networks = animate_anyone.Networks.create(model, dtype=dtype)
+    pictures = references.astype(jnp.float32) / 127.5 - 1.0
+    latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], pictures)
+    encoder = ImageEncoder(model.image_encoder, dtype)
+    image_embeds = encoder.encode(params["image_encoder"], clip_pixels)
+    return Conditions(
+        image_embeds=image_embeds,
+        reference=animate_anyone.encode_reference(
+            networks, params, latents, image_embeds, storage_dtype=pipeline.reference_dtype
+        ),
+        pose_features=animate_anyone.encode_pose(
+            networks, params, skeletons.astype(jnp.float32) / 255.0
+        ),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _denoise(
+    pipeline: Pipeline,
+    steps: int,
+    guided: bool,
+    eta: float,
+    params,
+    conditions: Conditions,
+    noise,
+    guidance_scale,
+    key,
+):
+    schedule = pipeline.schedule
+    predict = _predictor(pipeline, params, conditions, guidance_scale if guided else None)
+
+    def step(latents, scanned):
+        index, timestep, previous = scanned
+        fresh = None
+        if eta > 0:
+            fresh = _frame_noise(
+                jax.random.fold_in(key, index), latents.shape[1], latents.shape[2:]
+            )
+            fresh = jnp.broadcast_to(fresh[None], latents.shape)
+        latents, _ = ddim.ddim_step(
+            schedule, predict(latents, timestep), latents, timestep, previous, eta=eta, noise=fresh
+        )
+        return latents, None
+
+    scanned = (
+        np.arange(steps),
+        ddim.timesteps(schedule, steps),
+        ddim.previous_timesteps(schedule, steps),
+    )
+    return jax.lax.scan(step, noise, scanned)[0]
+
+
+def _predictor(
+    pipeline: Pipeline, params: PyTree, conditions: Conditions, guidance_scale: Array | None
+) -> Callable[[Float[Array, "b t h w c"], Int[Array, ""]], Float[Array, "b t h w c"]]:
+    """(latents, timestep) -> the model's prediction; guided unless the scale is None."""
+    networks = animate_anyone.Networks.create(pipeline.model, dtype=pipeline.dtype)
+
+    def predict(latents, timestep):
+        timesteps = jnp.broadcast_to(timestep, latents.shape[:1])
+        if guidance_scale is not None:
+            return animate_anyone.predict_guided(
+                networks,
+                params,
+                noisy_latents=latents,
+                timesteps=timesteps,
+                guidance_scale=guidance_scale,
+                **conditions._asdict(),
+            )
+        return networks.denoising_unet.apply(
+            {"params": animate_anyone.denoising_params(params)},
+            latents,
+            timesteps,
+            conditions.image_embeds,
+            pose_features=conditions.pose_features,
+            reference=conditions.reference,
+        )
+
+    return predict
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(pipeline: Pipeline, vae_params, latents):
+    vae = Autoencoder(pipeline.model.autoencoder, pipeline.dtype)
+    pictures = vae.decode(vae_params, latents)
+    return jnp.clip(jnp.round((pictures + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def _stream(seed: int, name: str) -> Array:
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def _frame_noise(key: Array, frames: int, shape: tuple[int, ...]) -> Float[Array, "t ..."]:
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(frames))
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
+def resize(
+    picture: UInt8[np.ndarray, "y x 3"], width: int, height: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture at another size (Lanczos), without keeping its aspect ratio."""
+    from PIL import Image
+
+    if picture.shape[:2] == (height, width):
+        return picture
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized)

@@ -1,0 +1,107 @@
+"""What each training task minimises.
+
+Every loss takes `(trainable, frozen, batch, keys)`: two groups of parameter trees by network name,
+a batch of `aa_jax.data.loader`, and one random key per example. It returns the mean loss and
+scalars to log.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float, PyTree, UInt8
+
+from aa_jax.config import RunConfig
+from aa_jax.diffusion.noise_schedule import add_noise
+from aa_jax.diffusion.objective import diffusion_loss
+from aa_jax.models import animate_anyone
+from aa_jax.models.autoencoder import Autoencoder
+from aa_jax.models.image_encoder import ImageEncoder
+from aa_jax.training.step import Batch, LossFn, Metrics
+
+
+def make_loss(config: RunConfig) -> LossFn:
+    """The loss of `config.train.task`."""
+    return {"autoencoder": _autoencoder_loss, "animate": _animate_loss}[config.train.task](config)
+
+
+def to_unit(pictures: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
+    """Pictures of 0..255 as float32 in -1..1."""
+    return pictures.astype(jnp.float32) / 127.5 - 1.0
+
+
+def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
+def _autoencoder_loss(config: RunConfig) -> LossFn:
+    """Absolute and squared error of the reconstruction, and a light pull towards unit latents."""
+    vae = Autoencoder(config.model.autoencoder, jnp.dtype(config.train.dtype))
+    scaling_factor = config.model.autoencoder.scaling_factor
+
+    def loss_fn(
+        trainable: PyTree, frozen: PyTree, batch: Batch, keys: Array
+    ) -> tuple[Array, Metrics]:
+        del frozen
+        pictures = to_unit(batch["target"][:, 0])
+        mean, logvar = vae.encode_moments(trainable["vae"], pictures)
+        latents = mean + jnp.exp(0.5 * logvar) * _normal(keys, mean.shape[1:])
+        result = vae.decode(trainable["vae"], latents * scaling_factor)
+        absolute = jnp.abs(result - pictures).mean()
+        squared = jnp.square(result - pictures).mean()
+        kl = 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar).mean()
+        loss = absolute + squared + config.train.kl_weight * kl
+        psnr = -10.0 * jnp.log10(squared / 4.0)
+        return loss, {"psnr": psnr, "kl": kl, "latent_std": mean.std()}
+
+    return loss_fn
+
+
+def _animate_loss(config: RunConfig) -> LossFn:
+    """The denoising loss of both stages (paper, section 3.3); a stage-1 clip has one frame."""
+    train, model = config.train, config.model
+    dtype = jnp.dtype(train.dtype)
+    networks = animate_anyone.Networks.create(model, dtype=dtype, remat=train.remat)
+    vae = Autoencoder(model.autoencoder, dtype)
+    image_encoder = ImageEncoder(model.image_encoder, dtype)
+
+    def loss_fn(
+        trainable: PyTree, frozen: PyTree, batch: Batch, keys: Array
+    ) -> tuple[Array, Metrics]:
+        params = {**frozen, **trainable}
+        b, t = batch["target"].shape[:2]
+        timestep_keys, noise_keys, dropout_keys, encode_keys = jax.vmap(
+            lambda key: jax.random.split(key, 4), out_axes=1
+        )(keys)
+
+        frames = rearrange(to_unit(batch["target"]), "b t h w c -> (b t) h w c")
+        mean, logvar = vae.encode_moments(params["vae"], frames)
+        mean, logvar = (rearrange(x, "(b t) h w c -> b t h w c", b=b) for x in (mean, logvar))
+        latents = mean + jnp.exp(0.5 * logvar) * _normal(encode_keys, mean.shape[1:])
+        latents = latents * model.autoencoder.scaling_factor
+        reference_latents = vae.encode(params["vae"], to_unit(batch["reference"]))
+
+        timesteps = jax.vmap(
+            lambda key: jax.random.randint(key, (), 0, config.schedule.num_train_timesteps)
+        )(timestep_keys)
+        noise = _normal(noise_keys, latents.shape[1:])
+        conditioned = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - train.condition_dropout))(
+            dropout_keys
+        )
+        prediction = animate_anyone.predict(
+            networks,
+            params,
+            noisy_latents=add_noise(config.schedule, latents, noise, timesteps),
+            timesteps=timesteps,
+            image_embeds=image_encoder.encode(params["image_encoder"], batch["clip_pixels"]),
+            reference_latents=reference_latents,
+            pose_pictures=batch["skeleton"].astype(jnp.float32) / 255.0,
+            condition_mask=conditioned,
+        )
+        losses = diffusion_loss(
+            config.schedule, prediction, latents, noise, timesteps, snr_gamma=train.snr_gamma
+        )
+        return losses.mean(), {}
+
+    return loss_fn

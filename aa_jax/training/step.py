@@ -1,0 +1,95 @@
+"""One optimizer step, as a pure function of state and batch."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from aa_jax.config import TrainConfig
+from aa_jax.training.state import TrainState, learning_rate_schedule, make_optimizer
+
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+LossFn = Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, ""], Metrics]]
+"""(trainable, frozen, batch, keys [b]) -> mean loss and scalars, each a mean over the batch."""
+
+
+def example_keys(seed: int, stream: str, step: Int[Array, ""], ids: Int[Array, "b"]) -> Array:
+    """Random keys [b] of a step's examples.
+
+    A key depends on seed, stream name, step and the example's global id alone, so that
+    micro-batches, devices and hosts draw the same numbers for the same example.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode()))
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, step), ids)
+
+
+def make_train_step(
+    loss_fn: LossFn, config: TrainConfig, *, seed: int
+) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
+    """Builds `train_step(state, frozen, batch) -> (state, metrics)`.
+
+    Gradients of `config.accumulation_steps` micro-batches are averaged; since every draw follows
+    an example's id, the result equals the large batch to rounding. Only `state.params` is
+    differentiated.
+    """
+    optimizer = make_optimizer(config)
+    learning_rate = learning_rate_schedule(config)
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def gradients(params: PyTree, frozen: PyTree, batch: Batch, step: Array) -> Any:
+        keys = example_keys(seed, "train", step, batch["example_id"])
+        if config.accumulation_steps == 1:
+            return value_and_grad(params, frozen, batch, keys)
+
+        def split(x: Array) -> Array:
+            return x.reshape(config.accumulation_steps, -1, *x.shape[1:])
+
+        def add_micro_batch(total: PyTree, inputs: Any) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, total, value_and_grad(params, frozen, *inputs)), None
+
+        micro_batches = (jax.tree.map(split, batch), split(keys))
+        first = jax.tree.map(lambda x: x[0], micro_batches)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype),
+            jax.eval_shape(value_and_grad, params, frozen, *first),
+        )
+        total, _ = jax.lax.scan(add_micro_batch, zeros, micro_batches)
+        return jax.tree.map(lambda x: x / config.accumulation_steps, total)
+
+    def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
+        (loss, scalars), grads = gradients(state.params, frozen, batch, state.step)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "loss": loss,
+            **scalars,
+            "grad_norm": optax.global_norm(grads),
+            "param_norm": optax.global_norm(params),
+            "update_norm": optax.global_norm(updates),
+            "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
+        }
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            ema=_average(state, params, config.ema_decay),
+        )
+        return state, metrics
+
+    return train_step
+
+
+def _average(state: TrainState, params: PyTree, decay: float) -> PyTree:
+    """Exponential moving average whose window grows with the run until `decay` is reached."""
+    if not decay:
+        return state.ema
+    step = state.step.astype(jnp.float32)
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda ema, p: ema * decay + p * (1 - decay), state.ema, params)

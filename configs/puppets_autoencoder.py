@@ -1,0 +1,26 @@
+"""The VAE of the puppet world: 64x64 pictures to 16x16x8 latents and back.
+
+python train.py --config configs/puppets_autoencoder.py
+"""
+
+from configs import puppets_common
+
+
+def get_config():
+    config = puppets_common.get_config("puppets_autoencoder")
+    config.train.update(
+        task="autoencoder",
+        trainable=("vae",),
+        steps=3000,
+        batch_size=16,
+        learning_rate=2e-3,
+        lr_schedule="cosine",
+        warmup_steps=100,
+        weight_decay=0.0,
+        adam_b2=0.99,
+        ema_decay=0.999,
+        kl_weight=1e-5,
+        save_every=250,
+        validate_every=500,
+    )
+    return config

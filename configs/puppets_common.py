@@ -1,0 +1,39 @@
+"""What all runs in the puppet world share: model, noise schedule, skeleton style, size."""
+
+from aa_jax.config import default_config
+
+
+def get_config(name: str):
+    """The common part of the puppet runs' configs."""
+    config = default_config(name)
+    config.model.unet.update(
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(64, 128, 128),
+        layers_per_block=1,
+        attention_levels=(True, True, True),
+        num_attention_heads=2,
+        cross_attention_dim=64,
+    )
+    config.model.motion_module.num_attention_heads = 2
+    config.model.autoencoder.update(
+        latent_channels=8,
+        block_out_channels=(16, 32, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        scaling_factor=1.0,
+    )
+    config.model.image_encoder.update(
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=64,
+        patch_size=16,
+        projection_dim=64,
+    )
+    config.schedule.prediction_type = "sample"
+    config.skeleton.update(size=256, hands=False)
+    config.sampling.update(width=64, height=64, frames=24, guidance_scale=1.0)
+    config.data.update(width=64, height=64)
+    return config
