@@ -85,7 +85,8 @@ class UNetConfig:
         for width, attention in zip(self.block_out_channels, self.attention_levels, strict=True):
             _require(
                 width % self.norm_num_groups == 0,
-                f"model.unet: width {width} is no multiple of norm_num_groups={self.norm_num_groups}",
+                f"model.unet: width {width} is no multiple of "
+                f"norm_num_groups={self.norm_num_groups}",
             )
             _require(
                 not attention or width % self.num_attention_heads == 0,
@@ -308,6 +309,10 @@ class TrainConfig:
             self.batch_size % self.accumulation_steps == 0,
             f"train.batch_size={self.batch_size} is no multiple of "
             f"train.accumulation_steps={self.accumulation_steps}",
+        )
+        _require(
+            self.warmup_steps < self.steps,
+            f"train.warmup_steps={self.warmup_steps} must be less than train.steps={self.steps}",
         )
         for field in ("condition_dropout", "ema_decay"):
             value = getattr(self, field)

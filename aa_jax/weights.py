@@ -57,16 +57,23 @@ def abstract_params(model: config_lib.ModelConfig) -> dict[str, Any]:
     return jax.eval_shape(lambda: init_params(jax.random.key(0), model))
 
 
-def init_params(key: jax.Array, model: config_lib.ModelConfig) -> dict[str, Any]:
-    """Random float32 parameters of every network of the model, by name."""
+def init_params(
+    key: jax.Array, model: config_lib.ModelConfig, networks: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Random float32 parameters of the named networks, by default of all the model has."""
     from aa_jax.models import animate_anyone, autoencoder, image_encoder
 
+    wanted = set(config_lib.NETWORKS if networks is None else networks)
     keys = jax.random.split(key, 3)
-    return {
-        "vae": autoencoder.Autoencoder(model.autoencoder).init_params(keys[0]),
-        "image_encoder": image_encoder.ImageEncoder(model.image_encoder).init_params(keys[1]),
-        **animate_anyone.init_params(keys[2], model),
-    }
+    params = {}
+    if "vae" in wanted:
+        params["vae"] = autoencoder.Autoencoder(model.autoencoder).init_params(keys[0])
+    if "image_encoder" in wanted:
+        encoder = image_encoder.ImageEncoder(model.image_encoder)
+        params["image_encoder"] = encoder.init_params(keys[1])
+    if wanted - params.keys():
+        params |= animate_anyone.init_params(keys[2], model)
+    return {name: tree for name, tree in params.items() if name in wanted}
 
 
 def load_config(directory: str | Path) -> WeightsConfig:

@@ -1,4 +1,4 @@
-"""The VAE of the puppet world: 64x64 pictures to 16x16x8 latents and back.
+"""The VAE of the puppet world: 64x64 pictures to 16x16x16 latents and back.
 
 python train.py --config configs/puppets_autoencoder.py
 """
@@ -11,16 +11,16 @@ def get_config():
     config.train.update(
         task="autoencoder",
         trainable=("vae",),
-        steps=3000,
+        steps=1500,
         batch_size=16,
         learning_rate=2e-3,
         lr_schedule="cosine",
-        warmup_steps=100,
+        warmup_steps=50,
         weight_decay=0.0,
         adam_b2=0.99,
-        ema_decay=0.999,
+        ema_decay=0.998,
         kl_weight=1e-5,
         save_every=250,
-        validate_every=500,
+        validate_every=300,
     )
     return config

@@ -7,8 +7,8 @@ def get_config(name: str):
     """The common part of the puppet runs' configs."""
     config = default_config(name)
     config.model.unet.update(
-        in_channels=8,
-        out_channels=8,
+        in_channels=16,
+        out_channels=16,
         block_out_channels=(64, 128, 128),
         layers_per_block=1,
         attention_levels=(True, True, True),
@@ -17,7 +17,7 @@ def get_config(name: str):
     )
     config.model.motion_module.num_attention_heads = 2
     config.model.autoencoder.update(
-        latent_channels=8,
+        latent_channels=16,
         block_out_channels=(16, 32, 64),
         layers_per_block=1,
         norm_num_groups=8,

@@ -54,25 +54,31 @@ class Networks:
 
 
 def init_params(key: PRNGKeyArray, config: ModelConfig) -> dict[str, Any]:
-    """Random parameters of all trees; works under `jax.eval_shape` and `jax.jit`.
+    """Random parameters of all trees; works under `jax.eval_shape`.
 
-    The spatial layers come out the same with and without motion modules.
+    The spatial layers come out the same with and without motion modules. Outside of `jax.jit` this
+    is much quicker than inside: draws of one shape then share a compiled program.
     """
     networks = Networks.create(config)
     unet, factor = config.unet, config.autoencoder.downscale_factor
     size = 2 ** (len(unet.block_out_channels) - 1)
-    latents = jnp.zeros((1, 1, size, size, unet.in_channels))
-    embeds = jnp.zeros((1, 1, unet.cross_attention_dim))
-    pictures = jnp.zeros((1, 1, size * factor, size * factor, 3))
+    latents = _float32(1, 1, size, size, unet.in_channels)
+    embeds = _float32(1, 1, unet.cross_attention_dim)
+    pictures = _float32(1, 1, size * factor, size * factor, 3)
     keys = jax.random.split(key, 3)
-    denoising = networks.denoising_unet.init(keys[0], latents, jnp.zeros(1), embeds)["params"]
+    denoising = networks.denoising_unet.lazy_init(keys[0], latents, _float32(1), embeds)["params"]
     spatial, motion = split(denoising)
+    latent = _float32(*latents.shape[1:])
     params = {
-        "reference_unet": networks.reference_unet.init(keys[1], latents[:, 0], embeds)["params"],
+        "reference_unet": networks.reference_unet.lazy_init(keys[1], latent, embeds)["params"],
         "denoising_unet": spatial,
-        "pose_guider": networks.pose_guider.init(keys[2], pictures)["params"],
+        "pose_guider": networks.pose_guider.lazy_init(keys[2], pictures)["params"],
     }
     return params | ({"motion_module": motion} if motion else {})
+
+
+def _float32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
 def merge(denoising_unet: Params, motion_module: Params | None) -> dict[str, Any]:

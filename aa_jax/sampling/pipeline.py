@@ -311,6 +311,7 @@ def _stream(seed: int, name: str) -> Array:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _frame_noise(key: Array, frames: int, shape: tuple[int, ...]) -> Float[Array, "t ..."]:
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(frames))
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)

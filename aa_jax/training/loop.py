@@ -143,13 +143,5 @@ def initial_params(config: RunConfig) -> dict[str, Any]:
         wanted = [name for name in config.init.networks or names if name in names]
         _, loaded = weights.load(config.init.weights, model=config.model, networks=wanted)
     missing = [name for name in names if name not in loaded]
-    if not missing:
-        return loaded
-
-    @jax.jit
-    def init(key: jax.Array) -> dict[str, Any]:
-        params = weights.init_params(key, config.model)
-        return {name: params[name] for name in missing}
-
     key = step.example_keys(config.seed, "init", jnp.int32(0), jnp.zeros(1, jnp.uint32))[0]
-    return loaded | init(key)
+    return loaded | (weights.init_params(key, config.model, missing) if missing else {})

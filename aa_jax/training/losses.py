@@ -70,7 +70,7 @@ def _animate_loss(config: RunConfig) -> LossFn:
         trainable: PyTree, frozen: PyTree, batch: Batch, keys: Array
     ) -> tuple[Array, Metrics]:
         params = {**frozen, **trainable}
-        b, t = batch["target"].shape[:2]
+        b = len(batch["target"])
         timestep_keys, noise_keys, dropout_keys, encode_keys = jax.vmap(
             lambda key: jax.random.split(key, 4), out_axes=1
         )(keys)

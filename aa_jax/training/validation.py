@@ -10,15 +10,17 @@ import jax
 import numpy as np
 
 from aa_jax.config import RunConfig
-from aa_jax.data import pictures, puppets
-from aa_jax.metrics import image
+from aa_jax.data import pictures
+from aa_jax.data.held_out import held_out_clips
+from aa_jax.metrics import image, video
 from aa_jax.models.autoencoder import Autoencoder
+from aa_jax.sampling.pipeline import Pipeline
 from aa_jax.training.losses import to_unit
 
 Validation = Callable[[dict[str, Any], int], dict[str, float]]
 """(params of all networks, step) -> scalars; writes `validation/<step>.png` into the run folder."""
 
-AUTOENCODER_FRAMES = 64
+AUTOENCODER_PICTURES = 64
 
 
 def make_validation(config: RunConfig, workdir: Path) -> Validation:
@@ -28,11 +30,12 @@ def make_validation(config: RunConfig, workdir: Path) -> Validation:
 
 
 def _autoencoder(config: RunConfig, workdir: Path) -> Validation:
+    """Reconstruction of held-out pictures; sheets hold rows of pictures over their results."""
     vae = Autoencoder(config.model.autoencoder)
     scaling_factor = config.model.autoencoder.scaling_factor
-    clips = puppets.PuppetClips(split="eval", seed=0, clips=AUTOENCODER_FRAMES)
-    size = {"width": config.data.width, "height": config.data.height}
-    frames = np.concatenate([clips[i].render([i], **size)[0] for i in range(len(clips))])
+    frames = held_out_clips(
+        config, seed=config.eval.seed, characters=AUTOENCODER_PICTURES, frames=1
+    ).targets[:, 0]
 
     @jax.jit
     def reconstruct(params: Any, frames: Any) -> Any:
@@ -41,29 +44,55 @@ def _autoencoder(config: RunConfig, workdir: Path) -> Validation:
 
     def validate(params: dict[str, Any], step: int) -> dict[str, float]:
         result, latents = jax.device_get(reconstruct(params["vae"], frames))
-        result = to_uint8(result)
-        columns = 16
-        rows = []
-        for start in range(0, min(len(frames), 4 * columns), columns):
-            rows += [list(frames[start : start + columns]), list(result[start : start + columns])]
+        result = np.clip(np.rint((result + 1.0) * 127.5), 0, 255).astype(np.uint8)
+        rows = [
+            list(half[start : start + 16])
+            for start in range(0, len(frames), 16)
+            for half in (frames, result)
+        ]
         _write_sheet(workdir, step, rows)
+        pairs = list(zip(frames, result, strict=True))
         return {
-            "psnr": np.mean([image.psnr(a, b) for a, b in zip(frames, result, strict=True)]),
-            "ssim": np.mean([image.ssim(a, b) for a, b in zip(frames, result, strict=True)]),
-            "latent_std": latents.std(),
+            "psnr": float(np.mean([image.psnr(*pair) for pair in pairs])),
+            "ssim": float(np.mean([image.ssim(*pair) for pair in pairs])),
+            "latent_std": float(latents.std()),
         }
 
     return validate
 
 
 def _animate(config: RunConfig, workdir: Path) -> Validation:
-    raise NotImplementedError
+    """Short animations of held-out characters; sheets: reference, then truth over result."""
+    pipeline = Pipeline(config.model, config.schedule)
+    clips = held_out_clips(
+        config,
+        seed=config.eval.seed,
+        characters=config.train.validation_clips,
+        frames=min(config.sampling.frames, config.eval.frames),
+    )
 
+    def validate(params: dict[str, Any], step: int) -> dict[str, float]:
+        params = jax.tree.map(lambda x: x.astype(np.float32), params)
+        results = pipeline.animate_batch(
+            params,
+            list(clips.references),
+            clips.skeletons,
+            steps=config.sampling.steps,
+            guidance_scale=config.sampling.guidance_scale,
+        )
+        rows = [
+            [reference, *frames]
+            for reference, target, result in zip(
+                clips.references, clips.targets, results, strict=True
+            )
+            for frames in (target, result)
+        ]
+        _write_sheet(workdir, step, rows)
+        return video.mean_metrics(clips.targets, results, clips.masks)
 
-def to_uint8(pictures: np.ndarray) -> np.ndarray:
-    """Pictures about -1..1 as 8-bit RGB."""
-    return np.clip(np.rint((pictures + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    return validate
 
 
 def _write_sheet(workdir: Path, step: int, rows: list[list[np.ndarray]]) -> None:
-    pictures.write_picture(workdir / "validation" / f"{step:07d}.png", pictures.contact_sheet(rows))
+    path = workdir / "validation" / f"{step:07d}.png"
+    pictures.write_picture(path, pictures.contact_sheet(rows))

@@ -1,0 +1,32 @@
+"""Stage 2 in the puppet world: the motion modules alone, on clips of 24 frames.
+
+    python train.py --config configs/puppets_stage2.py
+
+Starts from the bundled stage-1 networks; `--config.init.weights=runs/puppets_stage1/weights` takes
+your own.
+"""
+
+from configs import puppets_common
+
+
+def get_config():
+    config = puppets_common.get_config("puppets_stage2")
+    config.init.update(
+        weights="bundled",
+        networks=("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider"),
+    )
+    config.data.update(frames=24)
+    config.train.update(
+        trainable=("motion_module",),
+        steps=1200,
+        batch_size=2,
+        learning_rate=6e-4,
+        lr_schedule="cosine",
+        warmup_steps=50,
+        ema_decay=0.995,
+        save_every=50,
+        validate_every=200,
+        validation_clips=6,
+    )
+    config.eval.frames = 16
+    return config

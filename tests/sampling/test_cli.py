@@ -1,0 +1,242 @@
+"""`sample.py` makes videos, and answers every mistake with one line and no half-made file."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import MODEL, SCHEDULE
+
+from aa_jax import config as config_lib
+from aa_jax import weights
+from aa_jax.data.video import read_video
+from aa_jax.pose.keypoints import Keypoints
+from aa_jax.sampling import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, params, reference):
+    """Weights, a reference picture and poses of five frames."""
+    folder = tmp_path_factory.mktemp("files")
+    sampling = config_lib.SamplingConfig(width=24, height=16, frames=4, steps=2, guidance_scale=1)
+    config = weights.WeightsConfig(
+        model=MODEL,
+        schedule=SCHEDULE,
+        skeleton=config_lib.SkeletonConfig(size=64),
+        sampling=sampling,
+    )
+    weights.save(folder / "weights", config, params)
+    Image.fromarray(reference).save(folder / "reference.png")
+    body = np.random.default_rng(0).uniform(0, 60, (5, 18, 2))
+    Keypoints(body=body, body_scores=np.ones((5, 18)), width=96, height=64, fps=12).save(
+        folder / "poses.npz"
+    )
+    return folder
+
+
+@pytest.fixture
+def sample(files, tmp_path, monkeypatch):
+    """Runs `sample.py` with the fixture's files unless other flags are given."""
+    monkeypatch.setattr(cli, "_use_compilation_cache", lambda: None)
+
+    def run(*flags, output=tmp_path / "out" / "video.mp4"):
+        defaults = {
+            "--weights": files / "weights",
+            "--reference": files / "reference.png",
+            "--poses": files / "poses.npz",
+            "--output": output,
+        }
+        given = {flag.partition("=")[0] for flag in flags}
+        usual = [f"{name}={value}" for name, value in defaults.items() if name not in given]
+        return cli.main([*usual, *flags])
+
+    return run
+
+
+def test_makes_a_video(sample, tmp_path, capsys):
+    assert sample() == 0
+    frames, fps = read_video(tmp_path / "out" / "video.mp4")
+    assert frames.shape == (4, 16, 24, 3)
+    assert fps == 12
+    out = capsys.readouterr().out
+    assert "denoising 4 frames in 2 steps" in out
+    assert f"wrote {tmp_path}/out/video.mp4: 4 frames of 24x16 at 12 frames per second" in out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["video.mp4"]
+
+
+def test_side_by_side_and_gif(sample, tmp_path):
+    assert sample("--side-by-side", "--gif") == 0
+    assert read_video(tmp_path / "out" / "video.mp4")[0].shape == (4, 16, 72, 3)
+    assert read_video(tmp_path / "out" / "video.gif")[0].shape == (4, 16, 72, 3)
+
+
+def test_stretched_inputs_are_mentioned(sample, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_write", lambda *args, **kwargs: None)
+    assert sample() == 0
+    assert "the reference picture has aspect ratio 0.90, the video 1.50" in capsys.readouterr().err
+
+
+def copy_weights(files, tmp_path):
+    return shutil.copytree(files / "weights", tmp_path / "weights")
+
+
+def truncated(files, tmp_path):
+    folder = copy_weights(files, tmp_path)
+    path = folder / "denoising_unet.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    return folder
+
+
+def other_architecture(files, tmp_path):
+    folder = copy_weights(files, tmp_path)
+    shutil.copy(folder / "vae.safetensors", folder / "reference_unet.safetensors")
+    return folder
+
+
+def no_config(files, tmp_path):
+    folder = copy_weights(files, tmp_path)
+    (folder / "config.json").unlink()
+    return folder
+
+
+def text_file(files, tmp_path, name):
+    path = tmp_path / name
+    path.write_text("neither picture nor video")
+    return path
+
+
+def empty_folder(files, tmp_path):
+    path = tmp_path / "empty"
+    path.mkdir()
+    return path
+
+
+def poseless(files, tmp_path):
+    path = tmp_path / "none.npz"
+    zeros = Keypoints(np.zeros((3, 18, 2)), np.zeros((3, 18)), width=8, height=8, fps=8)
+    zeros.save(path)
+    return path
+
+
+MISTAKES = {
+    # flags that cannot be: exit code 2
+    "zero steps": ("--steps=0", 2, "--steps: must be at least 1, got 0"),
+    "steps that are no number": ("--steps=ten", 2, "must be a whole number, got 'ten'"),
+    "too many steps": ("--steps=2000", 2, "steps must be between 1 and 1000, got 2000"),
+    "negative guidance": ("--guidance-scale=-1", 2, "must be a number from 0 up, got -1"),
+    "unknown flag": ("--stepps=3", 2, "unrecognized arguments: --stepps=3"),
+    "unknown dtype": ("--dtype=float8", 2, "invalid choice: 'float8'"),
+    "negative seed": ("--seed=-1", 2, "must be from 0 to 4294967295"),
+    "odd width": ("--width=25", 2, "width 25 is no multiple of the VAE factor 2; 24 would be"),
+    "too many frames": ("--frames=7", 2, "7 frames are more than the 6 positions"),
+    "more frames than poses": ("--frames=6", 2, "has 5 frames, --frames asks for 6"),
+    "unknown kind of video": ("--output=a.avi", 2, "a.avi: must end in .mp4 or .mov or .mkv"),
+    # files that cannot be used: exit code 1
+    "no reference": ("--reference=/none.png", 1, "/none.png: no such picture"),
+    "unreadable reference": (
+        lambda *a: f"--reference={text_file(*a, 'a.png')}", 1, "a.png: no picture that Pillow"
+    ),
+    "no poses file": ("--poses=/none.npz", 1, "/none.npz: no such file or folder of poses"),
+    "empty folder of poses": (
+        lambda *a: f"--poses={empty_folder(*a)}", 1, "holds no pictures and no *_keypoints.json"
+    ),
+    "poses of nobody": (lambda *a: f"--poses={poseless(*a)}", 1, "none.npz: no poses"),
+    "broken keypoints": (lambda *a: f"--poses={text_file(*a, 'a.npz')}", 1, "not a readable .npz"),
+    "broken skeleton video": (
+        lambda *a: f"--poses={text_file(*a, 'a.mp4')}", 1, "a.mp4: no video that can be read"
+    ),
+    "no weights": ("--weights=/none", 1, "/none/config.json: no such file"),
+    "weights without config": (lambda *a: f"--weights={no_config(*a)}", 1, "config.json: no such"),
+    "truncated weights": (
+        lambda *a: f"--weights={truncated(*a)}", 1, "denoising_unet.safetensors: truncated"
+    ),
+    "weights of another architecture": (
+        lambda *a: f"--weights={other_architecture(*a)}",
+        1,
+        "reference_unet.safetensors: weights of another architecture",
+    ),
+    "output under a file": (
+        lambda *a: f"--output={text_file(*a, 'file')}/a.mp4", 1, "file/a.mp4: cannot be written"
+    ),
+    "output is a folder": (
+        lambda files, tmp_path: f"--output={shutil.copytree(files, tmp_path / 'a.mp4')}",
+        1,
+        "a.mp4: cannot be written (is a folder)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_get_one_line(name, sample, files, tmp_path, capsys):
+    flag, code, message = MISTAKES[name]
+    assert sample(flag if isinstance(flag, str) else flag(files, tmp_path)) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+    assert not list(tmp_path.rglob("video*"))
+
+
+def test_full_disk_leaves_no_half_made_video(sample, tmp_path, capsys, monkeypatch):
+    # given a disk that fills up while the video is written
+    def write(path, frames, fps):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("PIL.Image.Image.save", lambda self, path, **kwargs: write(path, 0, 0))
+    monkeypatch.setattr("aa_jax.data.video.write_video", lambda *args: None)
+    assert sample("--gif") == 1
+    assert "video.gif: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_out_of_memory_is_said(sample, capsys, monkeypatch):
+    def fail(flags):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+
+    monkeypatch.setattr(cli, "run", fail)
+    assert sample() == 1
+    assert "error: out of memory; try fewer frames" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_teaches():
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "sample.py", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert time.perf_counter() - start < 30  # a loaded machine; what matters is the next line
+    assert not any(
+        line.split("|")[-1].strip() in ("jax", "torch", "diffusers", "av")
+        for line in done.stderr.splitlines()
+    )
+    flags = (
+        "weights reference poses output width height frames steps guidance_scale seed dtype gif "
+        "side_by_side"
+    )
+    for flag in flags.split():
+        assert f"--{flag}" in done.stdout
+    assert "python sample.py --reference me.png" in done.stdout
+
+
+def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        cli._use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "aa_jax")
+        jax.config.update("jax_compilation_cache_dir", "chosen")
+        cli._use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir == "chosen"
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -1,0 +1,75 @@
+"""Every kind of pose source gives skeleton pictures of the size asked for."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aa_jax.config import SkeletonConfig
+from aa_jax.data.video import read_video, write_video
+from aa_jax.pose.drawing import draw_keypoints
+from aa_jax.pose.keypoints import Keypoints
+from aa_jax.sampling.poses import FOLDER_FPS, PosesError, load_skeletons
+
+STYLE = SkeletonConfig(size=64)
+
+
+@pytest.fixture
+def keypoints():
+    body = np.random.default_rng(0).uniform(8, 56, (5, 18, 2))
+    return Keypoints(body=body, body_scores=np.ones((5, 18)), width=64, height=64, fps=12)
+
+
+def load(path, max_frames=None, width=64, height=64):
+    return load_skeletons(path, width=width, height=height, style=STYLE, max_frames=max_frames)
+
+
+def test_keypoints_are_drawn(tmp_path, keypoints):
+    keypoints.save(tmp_path / "a.npz")
+    skeletons, fps, aspect = load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(skeletons, draw_keypoints(keypoints, 64, 64, STYLE))
+    assert (fps, aspect) == (12, 1)
+    assert load(tmp_path / "a.npz", max_frames=2)[0].shape == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_openpose_json_is_drawn(tmp_path, keypoints, folder):
+    rows = np.concatenate([keypoints.body, keypoints.body_scores[..., None]], -1).reshape(5, -1)
+    frames = [
+        {"canvas_width": 64, "canvas_height": 64, "people": [{"pose_keypoints_2d": row.tolist()}]}
+        for row in rows
+    ]
+    if folder:
+        for i, frame in enumerate(frames):
+            (tmp_path / f"{i:03d}_keypoints.json").write_text(json.dumps(frame))
+    else:
+        (tmp_path / "a.json").write_text(json.dumps(frames))
+    skeletons, _, _ = load(tmp_path if folder else tmp_path / "a.json")
+    np.testing.assert_array_equal(skeletons, draw_keypoints(keypoints, 64, 64, STYLE))
+
+
+def test_folder_of_pictures_in_natural_order(tmp_path):
+    for i in (0, 9, 10):
+        Image.new("RGB", (40, 20), (i, 0, 0)).save(tmp_path / f"frame_{i}.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    skeletons, fps, aspect = load(tmp_path, width=32, height=16)
+    assert skeletons.shape == (3, 16, 32, 3)
+    assert skeletons[:, 0, 0, 0].tolist() == [0, 9, 10]
+    assert (fps, aspect) == (FOLDER_FPS, 2)
+    assert len(load(tmp_path, max_frames=1)[0]) == 1
+
+
+def test_skeleton_video(tmp_path, keypoints):
+    pictures = draw_keypoints(keypoints, 64, 64, STYLE)
+    write_video(tmp_path / "a.mp4", pictures, 8)
+    skeletons, fps, _ = load(tmp_path / "a.mp4", max_frames=3)
+    np.testing.assert_array_equal(skeletons, read_video(tmp_path / "a.mp4")[0][:3])
+    assert fps == 8
+
+
+def test_missing_or_empty_sources_are_named(tmp_path):
+    with pytest.raises(PosesError, match=r"none\.npz: no such file or folder of poses"):
+        load(tmp_path / "none.npz")
+    with pytest.raises(PosesError, match="holds no pictures and no"):
+        load(tmp_path)
