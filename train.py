@@ -34,10 +34,12 @@ def main(config, values):
         from aa_jax.training import plan
 
         print(plan.describe(config))
-    else:
-        from aa_jax.training import loop
+        return
+    from aa_jax import memory
+    from aa_jax.training import loop
 
-        loop.run(config, Path(values.workdir or f"runs/{config.name}"))
+    memory.keep_freed_pages()
+    loop.run(config, Path(values.workdir or f"runs/{config.name}"))
 
 
 if __name__ == "__main__":

@@ -386,7 +386,7 @@ def default_config(name: str) -> ConfigDict:
 
     Config files change what they need; `--config.group.field=value` changes the rest.
     """
-    return ConfigDict(dataclasses.asdict(RunConfig(name=name)))
+    return ConfigDict(dataclasses.asdict(RunConfig(name=name))).lock()
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:

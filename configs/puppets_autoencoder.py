@@ -11,16 +11,16 @@ def get_config():
     config.train.update(
         task="autoencoder",
         trainable=("vae",),
-        steps=1500,
-        batch_size=16,
-        learning_rate=2e-3,
+        steps=6000,
+        batch_size=2,
+        learning_rate=5e-4,
         lr_schedule="cosine",
-        warmup_steps=50,
+        warmup_steps=100,
         weight_decay=0.0,
         adam_b2=0.99,
-        ema_decay=0.998,
+        ema_decay=0.999,
         kl_weight=1e-5,
-        save_every=250,
-        validate_every=300,
+        save_every=500,
+        validate_every=1000,
     )
     return config

@@ -18,7 +18,7 @@ def get_config(name: str):
     config.model.motion_module.num_attention_heads = 2
     config.model.autoencoder.update(
         latent_channels=16,
-        block_out_channels=(16, 32, 64),
+        block_out_channels=(32, 64, 64),
         layers_per_block=1,
         norm_num_groups=8,
         scaling_factor=1.0,
@@ -32,8 +32,10 @@ def get_config(name: str):
         patch_size=16,
         projection_dim=64,
     )
-    config.schedule.prediction_type = "sample"
+    config.schedule.update(
+        prediction_type="sample", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
     config.skeleton.update(size=256, hands=False)
-    config.sampling.update(width=64, height=64, frames=24, guidance_scale=1.0)
+    config.sampling.update(width=64, height=64, frames=24, steps=10, guidance_scale=1.0)
     config.data.update(width=64, height=64)
     return config

@@ -16,12 +16,13 @@ def get_config():
     config.data.update(frames=1, min_frame_gap=4)
     config.train.update(
         trainable=("reference_unet", "denoising_unet", "pose_guider", "image_encoder"),
-        steps=5000,
+        steps=4000,
         batch_size=16,
-        learning_rate=6e-4,
+        learning_rate=4e-4,
         lr_schedule="cosine",
         warmup_steps=200,
         ema_decay=0.998,
+        condition_dropout=0.05,
         save_every=100,
         validate_every=500,
         validation_clips=6,

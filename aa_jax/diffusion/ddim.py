@@ -14,7 +14,7 @@ from aa_jax.config import ConfigError, NoiseScheduleConfig
 from aa_jax.diffusion import noise_schedule
 
 
-def timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, "steps"]:
+def timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, " steps"]:
     """Training timesteps visited by `steps` sampling steps, from noise to picture.
 
     Spacings are those of table 2 in arXiv 2305.08891.
@@ -36,7 +36,7 @@ def timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, "steps
     return times.astype(np.int32)
 
 
-def previous_timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, "steps"]:
+def previous_timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, " steps"]:
     """The less noisy timestep each step arrives at; below zero it is the clean end.
 
     A fixed distance, not the next entry of `timesteps`: the two differ where the number of steps

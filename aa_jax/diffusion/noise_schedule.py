@@ -75,7 +75,7 @@ def add_noise(
     config: NoiseScheduleConfig,
     clean: Float[Array, "b ..."],
     noise: Float[Array, "b ..."],
-    timesteps: Int[Array, "b"],
+    timesteps: Int[Array, " b"],
 ) -> Float[Array, "b ..."]:
     """Noisy float32 latents at `timesteps`."""
     signal, sigma = _signal_and_noise(config, timesteps, clean.ndim)
@@ -86,7 +86,7 @@ def velocity(
     config: NoiseScheduleConfig,
     clean: Float[Array, "b ..."],
     noise: Float[Array, "b ..."],
-    timesteps: Int[Array, "b"],
+    timesteps: Int[Array, " b"],
 ) -> Float[Array, "b ..."]:
     """What a `v_prediction` network predicts (arXiv 2202.00512): signal·noise - sigma·clean."""
     signal, sigma = _signal_and_noise(config, timesteps, clean.ndim)
@@ -97,7 +97,7 @@ def clean_and_noise(
     config: NoiseScheduleConfig,
     prediction: Float[Array, "b ..."],
     noisy: Float[Array, "b ..."],
-    timesteps: Int[Array, "b"],
+    timesteps: Int[Array, " b"],
 ) -> tuple[Float[Array, "b ..."], Float[Array, "b ..."]]:
     """Clean latents and noise that a network's prediction implies, whatever it predicts."""
     signal, sigma = _signal_and_noise(config, timesteps, noisy.ndim)
@@ -113,7 +113,7 @@ def prediction_of(
     config: NoiseScheduleConfig,
     clean: Float[Array, "b ..."],
     noise: Float[Array, "b ..."],
-    timesteps: Int[Array, "b"],
+    timesteps: Int[Array, " b"],
 ) -> Float[Array, "b ..."]:
     """What a perfect network predicts: inverse of `clean_and_noise`, target of training."""
     if config.prediction_type == "epsilon":

@@ -11,10 +11,10 @@ from aa_jax.diffusion import noise_schedule
 
 def min_snr_weights(
     config: NoiseScheduleConfig,
-    timesteps: Int[Array, "b"],
+    timesteps: Int[Array, " b"],
     gamma: float,
     velocity_form: Literal["shifted", "paper"] = "shifted",
-) -> Float[Array, "b"]:
+) -> Float[Array, " b"]:
     """Min-SNR loss weights [b] (arXiv 2303.09556), with which all timesteps pull about equally.
 
     Args:
@@ -40,11 +40,11 @@ def diffusion_loss(
     prediction: Float[Array, "b ..."],
     clean: Float[Array, "b ..."],
     noise: Float[Array, "b ..."],
-    timesteps: Int[Array, "b"],
+    timesteps: Int[Array, " b"],
     *,
     snr_gamma: float = 0.0,
     velocity_form: Literal["shifted", "paper"] = "shifted",
-) -> Float[Array, "b"]:
+) -> Float[Array, " b"]:
     """Loss of every sample in float32; the loss of a batch is their mean.
 
     Args:

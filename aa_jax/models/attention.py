@@ -4,6 +4,10 @@ Weights and arithmetic follow diffusers' `Attention` and `FeedForward` (GEGLU); 
 attention follows Animate Anyone as MooreThreads/Moore-AnimateAnyone implements it.
 """
 
+import contextlib
+import sys
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
@@ -33,9 +37,24 @@ def attention(
       v: values.
       key_lengths: how many of its first keys a sample sees; None: all.
     """
-    by_head = jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= _BY_HEAD_FROM_SCORES
+    by_head = jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= by_head_from_scores
     out = (_by_head if by_head else _all_heads)(q, k, v, key_lengths)
     return checkpoint_name(out, "attention")
+
+
+by_head_from_scores = 2**13
+"""Scores per head from which a CPU, whose caches they leave, takes one head after the other."""
+
+
+@contextlib.contextmanager
+def all_heads_at_once() -> Iterator[None]:
+    """Traces attention as plain products, whose FLOPs a lowered program shows in full."""
+    global by_head_from_scores
+    before, by_head_from_scores = by_head_from_scores, sys.maxsize
+    try:
+        yield
+    finally:
+        by_head_from_scores = before
 
 
 def _all_heads(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
@@ -46,10 +65,6 @@ def _all_heads(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array
         logits = jnp.where(visible[:, None, None], logits, -jnp.inf)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     return jnp.einsum("bnsr,brnd->bsnd", weights, v)
-
-
-# Scores per head from which they no longer stay in a CPU core's cache.
-_BY_HEAD_FROM_SCORES = 2**13
 
 
 def _by_head(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:

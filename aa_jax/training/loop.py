@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aa_jax import config as config_lib
 from aa_jax import weights
 from aa_jax.config import ConfigError, RunConfig
 from aa_jax.data import loader
 from aa_jax.training import losses, state, step, validation
 from aa_jax.training.checkpoints import Checkpoints
+from aa_jax.training.networks import initial_params
 from aa_jax.training.reporting import Reporter
 
 
@@ -62,13 +62,17 @@ def run(config: RunConfig, workdir: Path) -> Path:
     with Reporter(workdir, config.train, first_step=first_step) as report:
         for batch in batches:
             train_state, metrics = train_step(train_state, frozen, batch)
-            step_number = report.step(metrics)
-            checkpoints.save(step_number, train_state)
-            if step_number % config.train.validate_every == 0 or step_number == config.train.steps:
-                report.validation(validate({**frozen, **train_state.averaged}, step_number))
-    checkpoints.save(config.train.steps, train_state, force=True)
+            done = report.step(metrics)
+            checkpoints.save(done, train_state)
+            if done % config.train.validate_every == 0 and done < config.train.steps:
+                report.validation(validate({**frozen, **train_state.averaged}, done))
+        checkpoints.save(config.train.steps, train_state, force=True)
+        params = {**frozen, **train_state.averaged}
+        figures = validate(params, config.train.steps)
+        report.validation(figures)
     checkpoints.close()
     directory = workdir / "weights"
+    provenance = {"run": config.name, "steps": config.train.steps, "validation": figures}
     weights.save(
         directory,
         weights.WeightsConfig(
@@ -76,10 +80,11 @@ def run(config: RunConfig, workdir: Path) -> Path:
             schedule=config.schedule,
             skeleton=config.skeleton,
             sampling=config.sampling,
-            provenance={"config": config.name, "steps": config.train.steps},
+            provenance=provenance,
         ),
-        {**frozen, **train_state.averaged},
+        params,
     )
+    print(f"weights written to {directory}")
     return directory
 
 
@@ -115,33 +120,3 @@ def _differing_fields(saved: Any, ours: Any, where: str = "") -> list[str]:
             )
         ]
     return [] if saved == ours else [f"{where}: {saved} there, {ours} here"]
-
-
-def networks_of(config: RunConfig) -> tuple[str, ...]:
-    """The networks a run needs: the VAE alone, or the whole model without absent parts."""
-    if config.train.task == "autoencoder":
-        return ("vae",)
-    present = weights.abstract_params(config.model)
-    return tuple(name for name in config_lib.NETWORKS if name in present)
-
-
-def initial_params(config: RunConfig) -> dict[str, Any]:
-    """Parameters before the first step: `config.init`'s, and random ones for the other networks.
-
-    Raises:
-      ConfigError: a trainable network is not part of the model.
-      WeightsError: the weights directory cannot be used.
-    """
-    names = networks_of(config)
-    for name in config.train.trainable:
-        if name not in names:
-            raise ConfigError(
-                f"train.trainable: {name} is no part of this model; it has {', '.join(names)}"
-            )
-    loaded: dict[str, Any] = {}
-    if config.init.weights:
-        wanted = [name for name in config.init.networks or names if name in names]
-        _, loaded = weights.load(config.init.weights, model=config.model, networks=wanted)
-    missing = [name for name in names if name not in loaded]
-    key = step.example_keys(config.seed, "init", jnp.int32(0), jnp.zeros(1, jnp.uint32))[0]
-    return loaded | (weights.init_params(key, config.model, missing) if missing else {})

@@ -20,7 +20,7 @@ LossFn = Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, ""], Metric
 """(trainable, frozen, batch, keys [b]) -> mean loss and scalars, each a mean over the batch."""
 
 
-def example_keys(seed: int, stream: str, step: Int[Array, ""], ids: Int[Array, "b"]) -> Array:
+def example_keys(seed: int, stream: str, step: Int[Array, ""], ids: Int[Array, " b"]) -> Array:
     """Random keys [b] of a step's examples.
 
     A key depends on seed, stream name, step and the example's global id alone, so that
@@ -65,7 +65,9 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         (loss, scalars), grads = gradients(state.params, frozen, batch, state.step)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            rate = jnp.asarray(learning_rate(state.step), jnp.float32)
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss": loss,
@@ -73,7 +75,7 @@ def make_train_step(
             "grad_norm": optax.global_norm(grads),
             "param_norm": optax.global_norm(params),
             "update_norm": optax.global_norm(updates),
-            "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
+            "learning_rate": rate,
         }
         state = state.replace(
             step=state.step + 1,

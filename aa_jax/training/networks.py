@@ -1,0 +1,49 @@
+"""Which networks a run needs, which of them learn, and what they start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from aa_jax import weights
+from aa_jax.config import NETWORKS, ConfigError, RunConfig
+from aa_jax.training import step
+
+
+def networks_of(config: RunConfig) -> tuple[str, ...]:
+    """The networks a run needs: the VAE alone, or the whole model without absent parts."""
+    if config.train.task == "autoencoder":
+        return ("vae",)
+    absent = () if config.model.motion_module.enabled else ("motion_module",)
+    return tuple(name for name in NETWORKS if name not in absent)
+
+
+def check_trainable(config: RunConfig) -> None:
+    """Raises `ConfigError` where a trainable network is no part of the run's model."""
+    names = networks_of(config)
+    for name in config.train.trainable:
+        if name not in names:
+            raise ConfigError(
+                f"train.trainable: {name} is no part of this run, which has {', '.join(names)}"
+            )
+
+
+def initial_params(config: RunConfig) -> dict[str, Any]:
+    """Parameters before the first step: `config.init`'s, and random ones for the other networks.
+
+    Raises:
+      ConfigError: a trainable network is no part of the run's model.
+      WeightsError: the weights directory cannot be used.
+    """
+    check_trainable(config)
+    names = networks_of(config)
+    loaded: dict[str, Any] = {}
+    if config.init.weights:
+        wanted = [name for name in config.init.networks or names if name in names]
+        _, loaded = weights.load(config.init.weights, model=config.model, networks=wanted)
+    missing = [name for name in names if name not in loaded]
+    if not missing:
+        return loaded
+    key = step.example_keys(config.seed, "init", jnp.int32(0), jnp.zeros(1, jnp.uint32))[0]
+    return loaded | weights.init_params(key, config.model, missing)

@@ -1,0 +1,179 @@
+"""Attention, reference attention and the feed-forward network."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers.models.attention import FeedForward as TorchFeedForward
+from diffusers.models.attention_processor import Attention as TorchAttention
+from diffusers.models.attention_processor import AttnProcessor
+from parity import apply, jit, normal, params_of, perturbed, random_params
+
+from aa_jax.models import attention as attention_module
+from aa_jax.models.attention import CrossAttention, FeedForward, SelfAttention, attention
+
+# b samples of g frames with s tokens; the reference has r.
+B, G, S, R, C = 3, 2, 5, 4, 8
+
+
+def plain_attention(q, k, v):
+    """[b s n d], float64, softmax written out."""
+    logits = np.einsum("bsnd,brnd->bnsr", *(x.astype(np.float64) for x in (q, k)))
+    logits /= np.sqrt(q.shape[-1])
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bnsr,brnd->bsnd", weights, v.astype(np.float64))
+
+
+def test_attention_is_softmax_attention():
+    q, k, v = normal(2, 5, 2, 4), normal(2, 7, 2, 4, seed=1), normal(2, 7, 2, 4, seed=2)
+
+    out = attention(*(jnp.asarray(x) for x in (q, k, v)))
+
+    np.testing.assert_allclose(out, plain_attention(q, k, v), atol=2e-6)
+
+
+def test_keys_beyond_a_samples_length_are_not_seen():
+    q, k, v = normal(2, 5, 2, 4), normal(2, 7, 2, 4, seed=1), normal(2, 7, 2, 4, seed=2)
+
+    out = attention(*(jnp.asarray(x) for x in (q, k, v)), key_lengths=jnp.asarray([7, 3]))
+
+    np.testing.assert_allclose(out[0], plain_attention(q, k, v)[0], atol=2e-6)
+    np.testing.assert_allclose(out[1], plain_attention(q, k[:, :3], v[:, :3])[1], atol=2e-6)
+
+
+@pytest.mark.parametrize("key_lengths", [None, [7, 3]])
+def test_heads_one_by_one_give_the_same(key_lengths, monkeypatch):
+    inputs = [jnp.asarray(normal(2, n, 3, 4, seed=n)) for n in (5, 7, 7)]
+    lengths = None if key_lengths is None else jnp.asarray(key_lengths)
+
+    def value_and_gradient(from_scores):
+        monkeypatch.setattr(attention_module, "by_head_from_scores", from_scores)
+        square = lambda q, k, v: jnp.sum(jnp.square(attention(q, k, v, key_lengths=lengths)))
+        return jit(jax.value_and_grad(square, (0, 1, 2)))(*inputs)
+
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+        value_and_gradient(0),
+        value_and_gradient(10**9),
+    )
+
+
+def test_bfloat16_attention_has_a_float32_softmax():
+    q, k, v = (jnp.asarray(normal(1, 64, 1, 8, seed=i), jnp.bfloat16) for i in range(3))
+
+    out = attention(q, k, v)
+
+    assert out.dtype == jnp.bfloat16
+    expected = plain_attention(*(np.asarray(x, np.float32) for x in (q, k, v)))
+    np.testing.assert_allclose(out.astype(jnp.float32), expected, atol=8e-3)  # 2⁻⁷ of about 1
+
+
+@pytest.fixture
+def block():
+    module = SelfAttention(num_heads=2)
+    return module, random_params(module, jnp.zeros((1, 1, S, C)), std=0.5)
+
+
+def tokens(b=B, seed=0):
+    return jnp.asarray(normal(b, G, S, C, seed=seed))
+
+
+def reference(b=B):
+    return tuple(jnp.asarray(normal(b, R, C, seed=seed)) for seed in (3, 4))
+
+
+def test_reference_is_concatenated_to_the_tokens_of_every_frame(block):
+    module, params = block
+    x = tokens()
+    reference_tokens = jnp.asarray(normal(B, R, C, seed=5))
+    projected = tuple(reference_tokens @ params[name]["kernel"] for name in ("to_k", "to_v"))
+
+    y = apply(module, params, x, projected)
+
+    # As peers compute it: the raw tokens repeated for every frame, joined, projected together.
+    kernels = {name: np.asarray(layer["kernel"]) for name, layer in params.items()}
+    for frame in range(G):
+        own = np.asarray(x[:, frame])
+        joined = np.concatenate([own, reference_tokens], axis=1)
+        q, k, v = (
+            (tokens @ kernels[name]).reshape(B, -1, 2, C // 2)
+            for name, tokens in (("to_q", own), ("to_k", joined), ("to_v", joined))
+        )
+        out = plain_attention(q, k, v).reshape(B, S, C) @ kernels["to_out_0"]
+        out = out + np.asarray(params["to_out_0"]["bias"])
+        np.testing.assert_allclose(y[:, frame], out, atol=5e-6)
+
+
+def test_samples_before_the_reference_do_plain_self_attention(block):
+    module, params = block
+    x = tokens()
+
+    y = apply(module, params, x, reference(1))
+
+    np.testing.assert_allclose(y[:2], apply(module, params, x[:2]), atol=1e-6)
+    np.testing.assert_allclose(y[2:], apply(module, params, x[2:], reference(1)), atol=1e-6)
+
+
+def test_masked_reference_is_no_reference(block):
+    module, params = block
+    x, mask = tokens(), jnp.asarray([True, False, True])
+
+    y = apply(module, params, x, reference(), mask)
+
+    np.testing.assert_allclose(y[1], apply(module, params, x)[1], atol=1e-6)
+    with_reference = apply(module, params, x, reference())
+    np.testing.assert_allclose(y[::2], with_reference[::2], atol=1e-6)
+
+
+def test_masked_reference_gets_exactly_zero_gradient(block):
+    module, params = block
+    x, mask = tokens(), jnp.asarray([True, False, True])
+
+    gradient = jit(
+        jax.grad(lambda r: jnp.sum(jnp.square(module.apply({"params": params}, x, r, mask))))
+    )(reference())
+
+    for g in gradient:
+        assert not np.any(g[1])
+        assert np.all(np.any(g[::2], axis=(1, 2)))
+        assert np.all(np.isfinite(g))
+
+
+def test_cross_attention_is_diffusers():
+    torch.manual_seed(0)
+    theirs = perturbed(TorchAttention(C, 6, heads=2, dim_head=C // 2, processor=AttnProcessor()))
+    x, context = normal(B, G, S, C), normal(B, 3, 6, seed=1)
+
+    ours = apply(CrossAttention(2), params_of(theirs), jnp.asarray(x), jnp.asarray(context))
+
+    with torch.no_grad():
+        expected = [theirs(torch.from_numpy(x[:, i]), torch.from_numpy(context)) for i in range(G)]
+    np.testing.assert_allclose(ours, np.stack(expected, 1), atol=5e-6)
+
+
+def test_self_attention_is_diffusers():
+    torch.manual_seed(0)
+    theirs = perturbed(TorchAttention(C, heads=2, dim_head=C // 2, processor=AttnProcessor()))
+    x = normal(B, 1, S, C)
+
+    ours = apply(SelfAttention(2), params_of(theirs), jnp.asarray(x))
+
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x[:, 0]))
+    np.testing.assert_allclose(ours[:, 0], expected, atol=5e-6)
+
+
+def test_feed_forward_is_diffusers():
+    torch.manual_seed(0)
+    theirs = perturbed(TorchFeedForward(C, activation_fn="geglu"))
+    x = normal(B, S, C, std=3)  # wide enough for the tanh GELU to differ by 1e-3
+
+    ours = apply(FeedForward(), params_of(theirs), jnp.asarray(x))
+
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x))
+    np.testing.assert_allclose(ours, expected, atol=2e-5)

@@ -1,0 +1,93 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import MODEL, SCHEDULE
+from tiny_run import tiny_config
+
+from aa_jax import weights
+from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
+from aa_jax.metrics import image
+from aa_jax.sampling import evaluation
+
+METRICS = {"psnr", "ssim", "character_psnr", "mae", "temporal_error", "background_flicker"}
+ANSWERS = ("model", "repeated_reference", "stage1_only", "stage1_shared_noise")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, params):
+    """Figures and dump of a random model on two characters of two frames."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    config = weights.WeightsConfig(
+        model=MODEL,
+        schedule=SCHEDULE,
+        skeleton=SkeletonConfig(size=64),
+        sampling=SamplingConfig(width=16, height=16, steps=2, guidance_scale=1.0),
+    )
+    weights.save(folder / "weights", config, params)
+    figures = evaluation.run(
+        tiny_config(),
+        weights_dir=str(folder / "weights"),
+        json_file=folder / "figures.json",
+        dump=folder / "dump",
+    )
+    return folder, figures
+
+
+def test_every_answer_has_every_metric(evaluated):
+    folder, figures = evaluated
+    assert json.loads((folder / "figures.json").read_text()) == figures
+    for answer in ANSWERS:
+        assert set(figures[answer]) == METRICS
+    assert figures["steps"] == 2
+    assert figures["seed"] == 0
+    assert figures["size"] == [16, 16]
+
+
+def test_the_answers_differ_as_they_should(evaluated):
+    _, figures = evaluated
+    assert figures["repeated_reference"]["background_flicker"] == 0.0
+    assert figures["stage1_only"] != figures["model"]
+    shared, independent = figures["stage1_shared_noise"], figures["stage1_only"]
+    assert shared["background_flicker"] < independent["background_flicker"]
+
+
+def test_figures_can_be_computed_again_from_the_dump(evaluated):
+    folder, figures = evaluated
+    values = []
+    for character in sorted((folder / "dump").iterdir()):
+        if not character.is_dir():
+            continue
+        assert (character / "reference.png").exists()
+        for frame in range(2):
+            target, result, mask = (
+                np.asarray(Image.open(character / f"{frame:02d}_{part}.png"))
+                for part in ("target", "result", "mask")
+            )
+            assert set(np.unique(mask)) <= {0, 255}
+            values.append(image.psnr(target, result, mask == 255))
+    assert len(values) == 4
+    assert np.mean(values) == pytest.approx(figures["model"]["character_psnr"])
+
+
+def test_a_contact_sheet_lies_beside_the_dump(evaluated):
+    folder, _ = evaluated
+    assert Image.open(folder / "dump" / "evaluation.png").width > 3 * 16
+
+
+def test_stage_1_weights_are_refused(tmp_path, params):
+    still = dataclasses.replace(MODEL.motion_module, enabled=False)
+    config = weights.WeightsConfig(
+        model=dataclasses.replace(MODEL, motion_module=still),
+        schedule=SCHEDULE,
+        skeleton=SkeletonConfig(),
+        sampling=SamplingConfig(),
+    )
+    stage1 = {name: tree for name, tree in params.items() if name != "motion_module"}
+    weights.save(tmp_path / "weights", config, stage1)
+    with pytest.raises(ConfigError, match="without motion modules"):
+        evaluation.run(
+            tiny_config(), weights_dir=str(tmp_path / "weights"), json_file=None, dump=None
+        )

@@ -1,0 +1,87 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+from aa_jax import cli
+
+ROOT = Path(__file__).parents[1]
+STAGE1 = str(ROOT / "configs" / "puppets_stage1.py")
+
+
+def command(script, *arguments):
+    """Runs an entry point's command line in this process; returns its exit code."""
+    module = runpy.run_path(str(ROOT / script))
+    return cli.run(
+        module["main"], module["__doc__"], module["define"], [script, *map(str, arguments)]
+    )
+
+
+def error_line(capsys):
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1, err
+    assert err[0].startswith("error: ")
+    return err[0]
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_help_teaches_with_examples(script, capsys):
+    assert command(script, "--help") == 0
+    out = capsys.readouterr().out
+    assert f"python {script} --config configs/" in out
+    assert "--config " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config is missing"),
+        (["--config", "nowhere.py"], "nowhere.py"),
+        (["--config", STAGE1, "--config.train.stepz=3"], "stepz"),
+        (["--config", STAGE1, "--config.train.steps=many"], "many"),
+        (["--config", STAGE1, "--config.train.steps=0"], "train.steps must be at least 1"),
+        (["--config", STAGE1, "--config.data.width=66"], "64 would be"),
+        (["--config", STAGE1, "--wrkdir=x"], "wrkdir"),
+        (["--config", STAGE1, "stray"], "stray"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(arguments, message, capsys):
+    assert command("train.py", *arguments) == 2
+    assert message in error_line(capsys)
+
+
+def test_missing_weights_are_one_line_and_exit_code_1(tmp_path, capsys):
+    missing = tmp_path / "nowhere"
+    arguments = ["--config", STAGE1, f"--config.init.weights={missing}", f"--workdir={tmp_path}/r"]
+    assert command("train.py", *arguments) == 1
+    assert str(missing) in error_line(capsys)
+
+
+def test_weights_to_evaluate_that_do_not_exist_are_named(tmp_path, capsys):
+    config = ROOT / "configs" / "puppets_eval.py"
+    assert command("evaluate.py", "--config", config, f"--weights={tmp_path}") == 1
+    assert "config.json: no such file" in error_line(capsys)
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
+    """Hyphens serve as well as underscores."""
+    workdir = tmp_path / "run"
+    assert command("train.py", "--config", STAGE1, "--dry-run", f"--workdir={workdir}") == 0
+    assert "FLOPs per step" in capsys.readouterr().out
+    assert not workdir.exists()
+
+
+def test_a_defect_of_the_program_keeps_its_traceback():
+    def broken():
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        cli.report_errors(broken)
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def write():
+        raise OSError(28, "No space left on device", "weights/vae.safetensors")
+
+    assert cli.report_errors(write) == 1
+    assert "No space left on device" in error_line(capsys)

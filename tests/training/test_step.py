@@ -1,0 +1,103 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny_run import tiny_config
+
+from aa_jax.training import state, step
+
+
+def quadratic_loss(trainable, frozen, batch, keys):
+    """A loss whose draws follow the examples' keys, as those of the real tasks do."""
+    noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+    errors = (batch["x"] + noise) @ trainable["net"]["w"] - frozen["shift"]["b"]
+    return jnp.square(errors).mean(), {"mean_error": errors.mean()}
+
+
+PARAMS = {"net": {"w": np.array([1.0, -2.0, 0.5], np.float32)}}
+FROZEN = {"shift": {"b": np.float32(0.1)}}
+
+
+def batch_of(ids):
+    x = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+    return {"example_id": np.asarray(ids, np.uint32), "x": x[np.asarray(ids)]}
+
+
+def run_step(ids=range(8), **train):
+    config = dataclasses.replace(tiny_config().train, batch_size=8, **train)
+    train_step = step.make_train_step(quadratic_loss, config, seed=0)
+    return jax.jit(train_step)(state.create(PARAMS, config), FROZEN, batch_of(list(ids)))
+
+
+def test_a_step_is_adamw_on_clipped_gradients():
+    """Given the loss, when one step is taken, then it is optax's own update."""
+    ours, metrics = run_step(learning_rate=0.1, weight_decay=0.01, max_grad_norm=0.5)
+    keys = step.example_keys(0, "train", jnp.int32(0), jnp.arange(8, dtype=jnp.uint32))
+    grads = jax.grad(lambda p: quadratic_loss(p, FROZEN, batch_of(range(8)), keys)[0])(PARAMS)
+    norm = optax.global_norm(grads)
+    assert norm > 0.5
+    clipped = jax.tree.map(lambda g: g * 0.5 / norm, grads)
+    adamw = optax.adamw(0.1, weight_decay=0.01)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = adamw.update(clipped, adamw.init(PARAMS), PARAMS)
+    expected = optax.apply_updates(PARAMS, updates)
+    np.testing.assert_allclose(ours.params["net"]["w"], expected["net"]["w"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)
+    assert int(ours.step) == 1
+
+
+@pytest.mark.parametrize("accumulation_steps", [2, 4])
+def test_accumulation_equals_the_large_batch(accumulation_steps):
+    """The same numbers are drawn for an example whichever micro-batch it is in."""
+    large, large_metrics = run_step()
+    small, small_metrics = run_step(accumulation_steps=accumulation_steps)
+    np.testing.assert_allclose(small.params["net"]["w"], large.params["net"]["w"], rtol=1e-6)
+    for name in ("loss", "mean_error", "grad_norm"):
+        np.testing.assert_allclose(small_metrics[name], large_metrics[name], rtol=1e-5)
+
+
+def test_draws_follow_the_example_not_its_place():
+    ids = jnp.arange(6, dtype=jnp.uint32)
+    keys = step.example_keys(0, "train", jnp.int32(3), ids)
+    part = step.example_keys(0, "train", jnp.int32(3), ids[4:])
+    np.testing.assert_array_equal(jax.random.key_data(part), jax.random.key_data(keys[4:]))
+    for other in (
+        step.example_keys(1, "train", jnp.int32(3), ids),
+        step.example_keys(0, "other", jnp.int32(3), ids),
+        step.example_keys(0, "train", jnp.int32(4), ids),
+    ):
+        assert (jax.random.key_data(other) != jax.random.key_data(keys)).any(axis=-1).all()
+
+
+def test_only_trainable_networks_have_optimizer_state():
+    config = tiny_config().train
+    moments = jax.tree.leaves(state.create(PARAMS, config).opt_state)
+    assert sum(x.size for x in moments if x.ndim) == 2 * 3
+
+
+def test_the_average_follows_slowly_and_is_what_is_sampled_from():
+    averaged, _ = run_step(ema_decay=0.9, learning_rate=0.1)
+    w, start = averaged.params["net"]["w"], PARAMS["net"]["w"]
+    # After one step the window is still short: decay min(0.9, 1 / 10).
+    np.testing.assert_allclose(averaged.averaged["net"]["w"], 0.1 * start + 0.9 * w, rtol=1e-6)
+    plain, _ = run_step(learning_rate=0.1)
+    assert plain.averaged is plain.params
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at"),
+    [
+        ("constant", {0: 0.0, 5: 5e-4, 10: 1e-3, 100: 1e-3}),
+        ("cosine", {0: 0.0, 5: 5e-4, 10: 1e-3, 55: 5.05e-4, 100: 1e-5}),
+    ],
+)
+def test_learning_rate_warms_up_and_then_follows_its_schedule(schedule, at):
+    train = dataclasses.replace(
+        tiny_config().train, lr_schedule=schedule, warmup_steps=10, steps=100
+    )
+    rate = state.learning_rate_schedule(train)
+    for number, value in at.items():
+        assert float(rate(number)) == pytest.approx(value, rel=1e-5, abs=1e-12)
