@@ -271,6 +271,8 @@ class TrainConfig:
       task: `autoencoder`, or `animate` (both stages of the paper).
       trainable: networks that learn; the others are frozen and have no optimizer state.
       batch_size: examples per optimizer step, over all devices and accumulation steps.
+      optimizer: `muon` orthogonalises the updates of kernels and leaves the rest to AdamW; both
+        take the same learning rate.
       condition_dropout: probability, per example, of training without reference and embedding.
       snr_gamma: min-SNR loss weighting; 0 turns it off.
       ema_decay: decay of the averaged parameters; 0 turns averaging off.
@@ -282,6 +284,7 @@ class TrainConfig:
     steps: int = 30_000
     batch_size: int = 64
     accumulation_steps: int = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-5
     lr_schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: int = 0

@@ -11,16 +11,17 @@ def get_config():
     config.train.update(
         task="autoencoder",
         trainable=("vae",),
-        steps=6000,
-        batch_size=2,
-        learning_rate=5e-4,
+        steps=3600,
+        batch_size=4,
+        optimizer="muon",
+        learning_rate=2e-3,
         lr_schedule="cosine",
         warmup_steps=100,
         weight_decay=0.0,
         adam_b2=0.99,
-        ema_decay=0.999,
+        ema_decay=0.998,
         kl_weight=1e-5,
-        save_every=500,
-        validate_every=1000,
+        save_every=300,
+        validate_every=600,
     )
     return config

@@ -9,13 +9,14 @@ def get_config(name: str):
     config.model.unet.update(
         in_channels=16,
         out_channels=16,
-        block_out_channels=(64, 128, 128),
+        block_out_channels=(64, 112),
         layers_per_block=1,
-        attention_levels=(True, True, True),
+        attention_levels=(True, True),
         num_attention_heads=2,
         cross_attention_dim=64,
+        norm_num_groups=8,
     )
-    config.model.motion_module.num_attention_heads = 2
+    config.model.motion_module.update(num_attention_heads=2, norm_num_groups=8)
     config.model.autoencoder.update(
         latent_channels=16,
         block_out_channels=(32, 64, 64),

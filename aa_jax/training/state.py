@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from aa_jax.config import TrainConfig
 
@@ -34,16 +35,35 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW behind global-norm clipping."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm),
-        optax.adamw(
-            learning_rate_schedule(config),
-            b1=config.adam_b1,
-            b2=config.adam_b2,
+    """AdamW or Muon behind global-norm clipping."""
+    rate = learning_rate_schedule(config)
+    if config.optimizer == "adamw":
+        optimizer = optax.adamw(
+            rate, b1=config.adam_b1, b2=config.adam_b2, weight_decay=config.weight_decay
+        )
+    else:
+        optimizer = optax.contrib.muon(
+            rate,
+            adam_b1=config.adam_b1,
+            adam_b2=config.adam_b2,
             weight_decay=config.weight_decay,
-        ),
-    )
+            adam_weight_decay=config.weight_decay,
+            # The size of AdamW's updates, so that one learning rate serves both.
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_as_matrices,
+        )
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optimizer)
+
+
+def _as_matrices(params: Any) -> Any:
+    """Kernels as matrices of inputs by outputs; None for what stays AdamW's."""
+
+    def as_matrix(x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if x.ndim < 2:
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), (x.ndim - 1,))
+
+    return jax.tree.map(as_matrix, params)
 
 
 def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:

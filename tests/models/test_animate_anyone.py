@@ -99,9 +99,7 @@ def test_trees_of_both_stages():
     assert set(stage2) == {"reference_unet", "denoising_unet", "motion_module", "pose_guider"}
     assert set(stage2) - set(stage1) == {"motion_module"}
     for name, tree in stage1.items():
-        assert jax.tree.map(lambda x: x.shape, tree) == jax.tree.map(
-            lambda x: x.shape, stage2[name]
-        )
+        assert tree == stage2[name]
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(stage2["motion_module"])]
     assert all("['motion_modules_" in path for path in paths)
 
@@ -119,18 +117,6 @@ def test_merge_refuses_two_motion_modules():
 
     with pytest.raises(ValueError, match="both trees hold motion_modules_0"):
         animate_anyone.merge(merged, params()["motion_module"])
-
-
-def test_fresh_networks_start_at_the_unets_they_extend():
-    values = animate_anyone.init_params(jax.random.key(0), CONFIG)
-
-    for x in jax.tree.leaves(values):
-        assert x.dtype == jnp.float32
-    assert not np.any(values["pose_guider"]["conv_out"]["kernel"])
-    module = values["motion_module"]["mid_block"]["motion_modules_0"]["temporal_transformer"]
-    assert not np.any(module["proj_out"]["kernel"])
-    assert np.any(module["proj_in"]["kernel"])
-    assert np.any(values["denoising_unet"]["conv_out"]["kernel"])
 
 
 def test_dropped_samples_are_unconditional():

@@ -52,7 +52,10 @@ def test_heads_one_by_one_give_the_same(key_lengths, monkeypatch):
 
     def value_and_gradient(from_scores):
         monkeypatch.setattr(attention_module, "by_head_from_scores", from_scores)
-        square = lambda q, k, v: jnp.sum(jnp.square(attention(q, k, v, key_lengths=lengths)))
+
+        def square(q, k, v):
+            return jnp.sum(jnp.square(attention(q, k, v, key_lengths=lengths)))
+
         return jit(jax.value_and_grad(square, (0, 1, 2)))(*inputs)
 
     jax.tree.map(
