@@ -26,8 +26,9 @@ def define(values):
 
 
 def main(config, values):
-    from aa_jax.sampling import evaluation
+    from aa_jax import evaluation, runtime
 
+    runtime.prepare()
     evaluation.run(
         config,
         weights_dir=values.weights or config.eval.weights,

@@ -35,10 +35,10 @@ def main(config, values):
 
         print(plan.describe(config))
         return
-    from aa_jax import memory
+    from aa_jax import runtime
     from aa_jax.training import loop
 
-    memory.keep_freed_pages()
+    runtime.prepare()
     loop.run(config, Path(values.workdir or f"runs/{config.name}"))
 
 

@@ -13,9 +13,10 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ml_collections import ConfigDict
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 T = TypeVar("T")
 
@@ -389,6 +390,8 @@ def default_config(name: str) -> ConfigDict:
 
     Config files change what they need; `--config.group.field=value` changes the rest.
     """
+    from ml_collections import ConfigDict
+
     return ConfigDict(dataclasses.asdict(RunConfig(name=name))).lock()
 
 

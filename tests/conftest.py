@@ -6,6 +6,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+# Tests compile far more than they compute.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # The diffusers and transformers hubs are never asked for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -22,6 +21,8 @@ def read_picture(path: str | Path) -> Picture:
     Raises:
       PictureError: the file is missing or no readable picture.
     """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
@@ -35,6 +36,8 @@ def read_picture(path: str | Path) -> Picture:
 
 def write_picture(path: str | Path, picture: Picture) -> None:
     """Writes a picture under a temporary name, then renames it; the suffix names the format."""
+    from PIL import Image
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -43,6 +46,16 @@ def write_picture(path: str | Path, picture: Picture) -> None:
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def resize(picture: Picture, width: int, height: int) -> Picture:
+    """A picture at another size (Lanczos), without keeping its aspect ratio."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    from PIL import Image
+
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
 
 
 def contact_sheet(rows: Sequence[Sequence[Picture]], gap: int = 2) -> Picture:

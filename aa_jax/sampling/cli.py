@@ -5,7 +5,6 @@ Parsing needs the standard library only, so that `--help` and mistakes answer at
 
 import argparse
 import importlib.resources
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -63,15 +62,15 @@ def run(flags: argparse.Namespace) -> None:
     _prepare_outputs(output, gif)
 
     report("loading jax and the weights")
-    _use_compilation_cache()
     import jax
     import jax.numpy as jnp
 
-    from aa_jax import weights
+    from aa_jax import runtime, weights
     from aa_jax.data.pictures import read_picture
     from aa_jax.sampling.pipeline import Pipeline, SamplingError
     from aa_jax.sampling.poses import load_skeletons
 
+    runtime.prepare()
     config = weights.load_config(flags.weights)
     defaults = config.sampling
     width, height = flags.width or defaults.width, flags.height or defaults.height
@@ -125,8 +124,8 @@ def _prepare_outputs(output: Path, gif: Path | None) -> None:
 def _write(output, gif, frames, skeletons, reference, fps, *, side_by_side):
     import numpy as np
 
+    from aa_jax.data.pictures import resize
     from aa_jax.data.video import write_gif, write_video
-    from aa_jax.sampling.pipeline import resize
 
     if side_by_side:
         picture = resize(reference, frames.shape[2], frames.shape[1])
@@ -148,16 +147,6 @@ def _warn_of_distortion(what: str, aspect: float, width: int, height: int) -> No
 
 def _asset(name: str) -> Path:
     return Path(str(importlib.resources.files("aa_jax") / "assets" / name))
-
-
-def _use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder: a second run starts much sooner."""
-    import jax
-
-    if jax.config.jax_compilation_cache_dir is None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(base) / "aa_jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 # --- flags --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, check_size
+from aa_jax.data.pictures import resize
 from aa_jax.diffusion import ddim
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import Autoencoder
@@ -315,15 +316,3 @@ def _stream(seed: int, name: str) -> Array:
 def _frame_noise(key: Array, frames: int, shape: tuple[int, ...]) -> Float[Array, "t ..."]:
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(frames))
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-
-
-def resize(
-    picture: UInt8[np.ndarray, "y x 3"], width: int, height: int
-) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture at another size (Lanczos), without keeping its aspect ratio."""
-    from PIL import Image
-
-    if picture.shape[:2] == (height, width):
-        return picture
-    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(resized)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.sampling.pipeline import resize
+from aa_jax.data.pictures import resize
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FOLDER_FPS = 24.0

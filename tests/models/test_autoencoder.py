@@ -23,14 +23,6 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests compile far more than they compute."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def torch_twin(config: AutoencoderConfig) -> AutoencoderKL:
     levels = len(config.block_out_channels)
     torch.manual_seed(0)

@@ -34,14 +34,6 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests compile far more than they compute."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def torch_twin(config):
     torch.manual_seed(0)
     twin = CLIPVisionModelWithProjection(CLIPVisionConfig(**config.__dict__)).eval()

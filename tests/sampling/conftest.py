@@ -1,17 +1,8 @@
 """Inputs of the sampling tests."""
 
-import jax
 import numpy as np
 import pytest
 from tiny_model import MODEL, random_params
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests compile far more than they compute."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

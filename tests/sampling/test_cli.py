@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_model import MODEL, SCHEDULE
 
 from aa_jax import config as config_lib
-from aa_jax import weights
+from aa_jax import runtime, weights
 from aa_jax.data.video import read_video
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.sampling import cli
@@ -44,7 +44,7 @@ def files(tmp_path_factory, params, reference):
 @pytest.fixture
 def sample(files, tmp_path, monkeypatch):
     """Runs `sample.py` with the fixture's files unless other flags are given."""
-    monkeypatch.setattr(cli, "_use_compilation_cache", lambda: None)
+    monkeypatch.setattr(runtime, "prepare", lambda: None)
 
     def run(*flags, output=tmp_path / "out" / "video.mp4"):
         defaults = {
@@ -224,19 +224,3 @@ def test_help_is_quick_and_teaches():
     for flag in flags.split():
         assert f"--{flag}" in done.stdout
     assert "python sample.py --reference me.png" in done.stdout
-
-
-def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    try:
-        jax.config.update("jax_compilation_cache_dir", None)
-        cli._use_compilation_cache()
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "aa_jax")
-        jax.config.update("jax_compilation_cache_dir", "chosen")
-        cli._use_compilation_cache()
-        assert jax.config.jax_compilation_cache_dir == "chosen"
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)

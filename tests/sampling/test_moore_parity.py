@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load
 
 from aa_jax.config import AutoencoderConfig, ImageEncoderConfig
+from aa_jax.data.pictures import resize
 from aa_jax.models import torch_names
 from aa_jax.models.autoencoder import Autoencoder
 from aa_jax.models.image_encoder import ImageEncoder, preprocess
-from aa_jax.sampling.pipeline import resize
 
 GOLDEN = Path(__file__).parent / "golden" / "pipeline"
 WIDTH, HEIGHT = 96, 128

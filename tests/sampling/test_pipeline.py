@@ -10,12 +10,13 @@ import pytest
 from tiny_model import MODEL, SCHEDULE, random_params
 
 from aa_jax.config import ConfigError
+from aa_jax.data.pictures import resize
 from aa_jax.diffusion import ddim
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import Autoencoder
 from aa_jax.models.image_encoder import ImageEncoder, preprocess
 from aa_jax.sampling import pipeline as pipeline_lib
-from aa_jax.sampling.pipeline import Pipeline, SamplingError, resize
+from aa_jax.sampling.pipeline import Pipeline, SamplingError
 
 PIPELINE = Pipeline(MODEL, SCHEDULE)
 STEPS = 3

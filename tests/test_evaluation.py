@@ -4,16 +4,20 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_model import MODEL, SCHEDULE
+from tiny_model import MODEL, SCHEDULE, random_params
 from tiny_run import tiny_config
 
-from aa_jax import weights
+from aa_jax import evaluation, weights
 from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
 from aa_jax.metrics import image
-from aa_jax.sampling import evaluation
 
 METRICS = {"psnr", "ssim", "character_psnr", "mae", "temporal_error", "background_flicker"}
 ANSWERS = ("model", "repeated_reference", "stage1_only", "stage1_shared_noise")
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_params(MODEL)
 
 
 @pytest.fixture(scope="module")
