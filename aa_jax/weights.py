@@ -176,7 +176,9 @@ def save(
         for name, tree in params.items():
             flat = traverse_util.flatten_dict(tree, sep=".")
             arrays = {k: np.ascontiguousarray(np.asarray(v).astype(dtype)) for k, v in flat.items()}
-            save_file(arrays, folder / f"{name}.safetensors")
+            path = folder / f"{name}.safetensors"
+            save_file(arrays, path)
+            path.chmod(0o644)  # safetensors lets the owner alone read
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ def get_config(name: str):
         block_out_channels=(32, 64, 64),
         layers_per_block=1,
         norm_num_groups=8,
-        scaling_factor=1.0,
+        scaling_factor=0.39,  # one over the deviation of the latents
     )
     config.model.image_encoder.update(
         hidden_size=64,

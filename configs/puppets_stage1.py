@@ -16,16 +16,16 @@ def get_config():
     config.data.update(frames=1, min_frame_gap=4)
     config.train.update(
         trainable=("reference_unet", "denoising_unet", "pose_guider", "image_encoder"),
-        steps=4000,
+        steps=2400,
         batch_size=16,
         optimizer="muon",
         learning_rate=1e-3,
         lr_schedule="cosine",
-        warmup_steps=200,
+        warmup_steps=50,
         ema_decay=0.998,
         condition_dropout=0.05,
         save_every=100,
-        validate_every=500,
+        validate_every=400,
         validation_clips=6,
     )
     config.eval.frames = 8
