@@ -31,13 +31,14 @@ def run(
       The exit code: 0, 1 where the run failed, 2 for a mistake of the user's.
     """
     values = flags.FlagValues()
+    argv = [_underscored(arg) for arg in (sys.argv if argv is None else argv)]
     config_flags.DEFINE_config_file(
         "config",
         help_string="Config file; --config.group.field=value changes a field of it.",
         flag_values=values,
+        sys_argv=argv,
     )
     define(values)
-    argv = [_underscored(arg) for arg in (sys.argv if argv is None else argv)]
     if {"-h", "--help"} & set(argv[1:]):
         print(f"{doc.strip()}\n\n{_describe(values)}")
         return 0

@@ -72,9 +72,9 @@ def make_train_step(
         metrics = {
             "loss": loss,
             **scalars,
-            "grad_norm": optax.global_norm(grads),
-            "param_norm": optax.global_norm(params),
-            "update_norm": optax.global_norm(updates),
+            "grad_norm": optax.tree.norm(grads),
+            "param_norm": optax.tree.norm(params),
+            "update_norm": optax.tree.norm(updates),
             "learning_rate": rate,
         }
         state = state.replace(

@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+from skimage.morphology import dilation
 from tiny_run import tiny_config
 
 from aa_jax.data import puppets
@@ -25,16 +26,17 @@ def test_shapes():
 
 
 def test_masks_cover_the_character_in_target_and_reference():
-    """Outside of the mask the background is all there is, so that both pictures agree."""
+    """Beyond its soft edge the background is all there is, so that both pictures agree."""
     held = clips(size=64)
     for character in range(2):
         for frame in range(3):
-            outside = ~held.masks[character, frame]
+            inside = held.masks[character, frame]
+            outside = ~dilation(inside, np.ones((5, 5)))
             difference = np.abs(
                 held.targets[character, frame].astype(int) - held.references[character]
             )
             assert difference[outside].max() <= 2
-            assert difference[~outside].max() > 50
+            assert difference[inside].max() > 50
 
 
 def test_a_seed_names_the_characters():

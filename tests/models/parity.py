@@ -9,9 +9,6 @@ import torch
 
 from aa_jax.models import torch_names
 
-# Tests compile far more than they compute.
-FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 def perturbed(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """The module with noise on every parameter: norms and biases would be ones and zeros."""
@@ -30,12 +27,7 @@ def params_of(module: torch.nn.Module) -> dict:
 def apply(module, params, *args, **kwargs):
     """A linen module's output, compiled."""
     call = functools.partial(module.apply, **kwargs)
-    return jit(lambda params, *args: call({"params": params}, *args))(params, *args)
-
-
-def jit(function):
-    """`jax.jit` for small inputs."""
-    return jax.jit(function, compiler_options=FAST_COMPILE)
+    return jax.jit(lambda params, *args: call({"params": params}, *args))(params, *args)
 
 
 def random_params(module, *args, seed: int = 0, std: float = 0.1) -> dict:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parity import jit, normal
+from parity import normal
 
 from aa_jax.config import (
     AutoencoderConfig,
@@ -70,7 +70,7 @@ def inputs():
 @functools.cache
 def predict(mask=None):
     kwargs = inputs() | ({} if mask is None else {"condition_mask": jnp.asarray(mask)})
-    return jit(lambda params, kwargs: animate_anyone.predict(NETWORKS, params, **kwargs))(
+    return jax.jit(lambda params, kwargs: animate_anyone.predict(NETWORKS, params, **kwargs))(
         params(), kwargs
     )
 
@@ -80,7 +80,7 @@ def unconditional():
     """Both clips with zero embeddings and no reference."""
     given = inputs()
 
-    @jit
+    @jax.jit
     def run(params):
         return NETWORKS.denoising_unet.apply(
             {"params": animate_anyone.denoising_params(params)},
@@ -130,7 +130,7 @@ def test_dropped_samples_are_unconditional():
 def test_guidance_extrapolates_from_the_unconditional_prediction():
     given = inputs()
 
-    @jit
+    @jax.jit
     def guided(params):
         reference = animate_anyone.encode_reference(
             NETWORKS, params, given["reference_latents"], given["image_embeds"]

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.attention import FeedForward as TorchFeedForward
 from diffusers.models.attention_processor import Attention as TorchAttention
 from diffusers.models.attention_processor import AttnProcessor
-from parity import apply, jit, normal, params_of, perturbed, random_params
+from parity import apply, normal, params_of, perturbed, random_params
 
 from aa_jax.models import attention as attention_module
 from aa_jax.models.attention import CrossAttention, FeedForward, SelfAttention, attention
@@ -56,7 +56,7 @@ def test_heads_one_by_one_give_the_same(key_lengths, monkeypatch):
         def square(q, k, v):
             return jnp.sum(jnp.square(attention(q, k, v, key_lengths=lengths)))
 
-        return jit(jax.value_and_grad(square, (0, 1, 2)))(*inputs)
+        return jax.jit(jax.value_and_grad(square, (0, 1, 2)))(*inputs)
 
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
@@ -136,7 +136,7 @@ def test_masked_reference_gets_exactly_zero_gradient(block):
     module, params = block
     x, mask = tokens(), jnp.asarray([True, False, True])
 
-    gradient = jit(
+    gradient = jax.jit(
         jax.grad(lambda r: jnp.sum(jnp.square(module.apply({"params": params}, x, r, mask))))
     )(reference())
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_modules import group, load_modules, part
-from parity import apply, jit, nchw, nhwc, normal, random_params
+from parity import apply, nchw, nhwc, normal, random_params
 
 from aa_jax.config import MotionModuleConfig
 from aa_jax.models.motion_module import MotionModule, TemporalTransformerBlock, position_table
@@ -67,7 +67,7 @@ def test_fresh_module_changes_nothing():
     config = MotionModuleConfig(num_attention_heads=2, norm_num_groups=4)
     x, module = jnp.asarray(normal(1, 3, 2, 2, 8)), MotionModule(config)
 
-    y, _ = jit(module.init_with_output)(jax.random.key(0), x)
+    y, _ = jax.jit(module.init_with_output)(jax.random.key(0), x)
 
     np.testing.assert_array_equal(y, x)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_modules import load
-from parity import apply, jit, nchw, nhwc, normal, random_params
+from parity import apply, nchw, nhwc, normal, random_params
 
 from aa_jax.config import PoseGuiderConfig
 from aa_jax.models import torch_names
@@ -63,7 +63,7 @@ def test_fresh_guider_adds_nothing(kind):
     pictures = jnp.asarray(normal(1, 1, 8, 8, 3))
 
     module = PoseGuider(config, 6, downscale_factor=2)
-    y, _ = jit(module.init_with_output)(jax.random.key(0), pictures)
+    y, _ = jax.jit(module.init_with_output)(jax.random.key(0), pictures)
 
     assert not np.any(y)
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.embeddings import get_timestep_embedding
-from parity import apply, jit, nchw, nhwc, normal, perturbed, random_params
+from parity import apply, nchw, nhwc, normal, perturbed, random_params
 
 from aa_jax.config import MotionModuleConfig, UNetConfig
 from aa_jax.models import torch_names
@@ -124,7 +124,7 @@ def test_reference_and_guidance_are_those_of_peers():
     inputs = clips, jnp.full(2, 613), jnp.asarray(both)
     params = params_for(denoising_unet, theirs, *inputs)
     reference = project_reference(params, features)
-    y = jit(
+    y = jax.jit(
         lambda params, reference: denoising_unet.apply(
             {"params": params}, *inputs, reference=reference
         )
@@ -202,7 +202,7 @@ def predict(samples=(0, 2), referenced=None, mask=None, dtype="float32"):
     if mask is not None:
         kwargs["reference_mask"] = jnp.asarray(mask)
     module = UNET.clone(dtype=dtype)
-    y = jit(lambda params, args, kwargs: module.apply({"params": params}, *args, **kwargs))(
+    y = jax.jit(lambda params, args, kwargs: module.apply({"params": params}, *args, **kwargs))(
         params_of_clips(), clips(slice(*samples)), kwargs
     )
     return np.asarray(y)
@@ -256,7 +256,7 @@ def test_remat_changes_neither_parameters_nor_gradients(remat):
     # All but conv_in and conv_out are inside of rematerialised modules,
     assert [count_convolutions(f, params) for f in losses.values()] == [22, 2]
     # and the gradients are the same.
-    expected, ours = (jit(jax.grad(f))(params) for f in losses.values())
+    expected, ours = (jax.jit(jax.grad(f))(params) for f in losses.values())
     scale = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
     close = functools.partial(np.testing.assert_allclose, atol=1e-5 * scale)
     jax.tree.map(close, ours, expected)

@@ -37,7 +37,7 @@ def test_a_step_is_adamw_on_clipped_gradients():
     ours, metrics = run_step(learning_rate=0.1, weight_decay=0.01, max_grad_norm=0.5)
     keys = step.example_keys(0, "train", jnp.int32(0), jnp.arange(8, dtype=jnp.uint32))
     grads = jax.grad(lambda p: quadratic_loss(p, FROZEN, batch_of(range(8)), keys)[0])(PARAMS)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     assert norm > 0.5
     clipped = jax.tree.map(lambda g: g * 0.5 / norm, grads)
     adamw = optax.adamw(0.1, weight_decay=0.01)
