@@ -18,15 +18,15 @@ def get_config():
     config.data.update(frames=24)
     config.train.update(
         trainable=("motion_module",),
-        steps=1200,
-        batch_size=2,
+        steps=360,
+        batch_size=1,
         optimizer="muon",
         learning_rate=1e-3,
         lr_schedule="cosine",
-        warmup_steps=50,
-        ema_decay=0.995,
+        warmup_steps=20,
+        ema_decay=0.99,
         save_every=50,
-        validate_every=200,
+        validate_every=1000,
         validation_clips=6,
     )
     config.eval.frames = 16
