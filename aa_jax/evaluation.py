@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 from tqdm import tqdm
 
-from aa_jax import weights
+from aa_jax import files, weights
 from aa_jax.config import ConfigError, RunConfig, check_size
 from aa_jax.data import pictures
 from aa_jax.data.held_out import HeldOutClips, held_out_clips
@@ -80,9 +80,7 @@ def run(
         "frames": settings.frames,
     }
     if json_file is not None:
-        temporary = json_file.with_name(f".{json_file.name}.part")
-        temporary.write_text(json.dumps(figures, indent=2) + "\n")
-        temporary.rename(json_file)
+        files.write_text(json_file, json.dumps(figures, indent=2) + "\n")
     if dump is not None:
         _dump(dump, clips, results["model"])
     sheet = (dump or (json_file.parent if json_file else Path())) / "evaluation.png"

@@ -24,7 +24,7 @@ from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, check_s
 from aa_jax.data.pictures import resize
 from aa_jax.diffusion import ddim
 from aa_jax.models import animate_anyone
-from aa_jax.models.autoencoder import Autoencoder
+from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder, preprocess
 from aa_jax.models.unet import Reference
 
@@ -221,8 +221,7 @@ class Pipeline:
 def _encode(pipeline: Pipeline, params, references, clip_pixels, skeletons) -> Conditions:
     model, dtype = pipeline.model, pipeline.dtype
     networks = animate_anyone.Networks.create(model, dtype=dtype)
-    pictures = references.astype(jnp.float32) / 127.5 - 1.0
-    latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], pictures)
+    latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], to_unit(references))
     encoder = ImageEncoder(model.image_encoder, dtype)
     image_embeds = encoder.encode(params["image_encoder"], clip_pixels)
     return Conditions(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aa_jax import weights
+from aa_jax import files, weights
 from aa_jax.config import ConfigError, RunConfig
 from aa_jax.data import loader
 from aa_jax.training import losses, state, step, validation
@@ -105,9 +105,7 @@ def claim_workdir(config: RunConfig, workdir: Path) -> None:
             )
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(ours, indent=2) + "\n")
-    temporary.rename(path)
+    files.write_text(path, json.dumps(ours, indent=2) + "\n")
 
 
 def _differing_fields(saved: Any, ours: Any, where: str = "") -> list[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float, PyTree, UInt8
+from jaxtyping import Array, PyTree
 
 from aa_jax.config import RunConfig
 from aa_jax.diffusion.noise_schedule import add_noise
 from aa_jax.diffusion.objective import diffusion_loss
 from aa_jax.models import animate_anyone
-from aa_jax.models.autoencoder import Autoencoder
+from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder
 from aa_jax.training.step import Batch, LossFn, Metrics
 
@@ -24,11 +24,6 @@ from aa_jax.training.step import Batch, LossFn, Metrics
 def make_loss(config: RunConfig) -> LossFn:
     """The loss of `config.train.task`."""
     return {"autoencoder": _autoencoder_loss, "animate": _animate_loss}[config.train.task](config)
-
-
-def to_unit(pictures: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
-    """Pictures of 0..255 as float32 in -1..1."""
-    return pictures.astype(jnp.float32) / 127.5 - 1.0
 
 
 def _normal(keys: Array, shape: tuple[int, ...]) -> Array:

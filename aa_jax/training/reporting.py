@@ -11,6 +11,7 @@ import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from aa_jax import files
 from aa_jax.config import TrainConfig
 
 
@@ -84,7 +85,5 @@ def _open_log(path: Path, first_step: int) -> Any:
             for line in path.read_text().splitlines(keepends=True)
             if line.endswith("}\n") and json.loads(line)["step"] <= first_step
         ]
-        temporary = path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(lines))
-        temporary.rename(path)
+        files.write_text(path, "".join(lines))
     return path.open("a")

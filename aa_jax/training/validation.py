@@ -13,9 +13,8 @@ from aa_jax.config import RunConfig
 from aa_jax.data import pictures
 from aa_jax.data.held_out import held_out_clips
 from aa_jax.metrics import image, video
-from aa_jax.models.autoencoder import Autoencoder
+from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.sampling.pipeline import Pipeline
-from aa_jax.training.losses import to_unit
 
 Validation = Callable[[dict[str, Any], int], dict[str, float]]
 """(params of all networks, step) -> scalars; writes `validation/<step>.png` into the run folder."""
