@@ -62,6 +62,7 @@ def draw_skeleton(
     *,
     width: int,
     height: int,
+    confidences: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draws the skeletons of any number of people.
 
@@ -73,19 +74,29 @@ def draw_skeleton(
       faces: [faces, 68, 2], fractions.
       faces_present: [faces, 68] bool.
       width, height: pixels of the canvas.
+      confidences: 0 to 1 for body [people, 18], hands [hands, 21] and faces [faces, 68]; colours
+        are multiplied by them, those of a limb by both its ends'. None: full colours, as DWPose.
 
     Returns:
       [height, width, 3] uint8, red first.
     """
     canvas = np.zeros((height, width, 3), np.uint8)
     size = np.array([width, height], np.float64)
-    _draw_bodies(canvas, np.asarray(body, np.float64) * size, body_present)
-    for points, present in zip(np.asarray(hands, np.float64) * size, hands_present, strict=True):
-        _draw_hand(canvas, points, present)
-    for points, present in zip(np.asarray(faces, np.float64) * size, faces_present, strict=True):
-        for x, y in _positive_pixels(points, present):
+    if confidences is None:
+        confidences = (np.ones(np.shape(points)[:2]) for points in (body, hands, faces))
+    body_trust, hand_trust, face_trust = (trust.tolist() for trust in confidences)
+    _draw_bodies(canvas, np.asarray(body, np.float64) * size, body_present, body_trust)
+    for points, present, trust in zip(
+        np.asarray(hands, np.float64) * size, hands_present, hand_trust, strict=True
+    ):
+        _draw_hand(canvas, points, present, trust)
+    for points, present, trust in zip(
+        np.asarray(faces, np.float64) * size, faces_present, face_trust, strict=True
+    ):
+        for (x, y), value in zip(_positive_pixels(points, present), trust, strict=True):
             if x > 0 and y > 0:
-                cv2.circle(canvas, (x, y), FACE_RADIUS, FACE_COLOR, thickness=-1)
+                color = _scaled(FACE_COLOR, value)
+                cv2.circle(canvas, (x, y), FACE_RADIUS, color, thickness=-1)
     return canvas
 
 
@@ -132,6 +143,7 @@ def draw_keypoints(
             face_present[t : t + 1],
             width=canvas_width,
             height=canvas_height,
+            confidences=_confidences(keypoints, t) if style.confidence_colors else None,
         )
         if picture.shape[:2] != (height, width):
             picture = cv2.resize(picture, (width, height), interpolation=interpolation)
@@ -139,21 +151,33 @@ def draw_keypoints(
     return pictures
 
 
-def _draw_bodies(canvas: np.ndarray, points: np.ndarray, present: np.ndarray) -> None:
+def _confidences(keypoints: Keypoints, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scores = keypoints.body_scores[t : t + 1], keypoints.hand_scores[t], keypoints.face_scores[t]
+    body, hands, face = (np.clip(values, 0, 1).astype(np.float64) for values in scores)
+    return body, hands, face[None]
+
+
+def _scaled(color: tuple[float, ...], trust: float) -> tuple[float, ...]:
+    """A colour made darker; exactly the same at full trust."""
+    return color if trust == 1 else tuple(value * trust for value in color)
+
+
+def _draw_bodies(
+    canvas: np.ndarray, points: np.ndarray, present: np.ndarray, trust: list[list[float]]
+) -> None:
     """Limbs of all people (points: [people, 18, 2] pixels), then their joints."""
-    people = [
-        (person.tolist(), there.tolist())
-        for person, there in zip(points, np.asarray(present, bool), strict=True)
-    ]
+    present = np.asarray(present, bool).tolist()
+    people = list(zip(points.tolist(), present, trust, strict=True))
     for (start, end), color in zip(BODY_LIMBS, LIMB_COLORS, strict=False):
-        for person, there in people:
+        for person, there, value in people:
             if there[start] and there[end]:
-                cv2.fillConvexPoly(canvas, _limb_polygon(person[start], person[end]), color)
+                polygon = _limb_polygon(person[start], person[end])
+                cv2.fillConvexPoly(canvas, polygon, _scaled(color, value[start] * value[end]))
     for joint, color in enumerate(BODY_COLORS):
-        for person, there in people:
+        for person, there, value in people:
             if there[joint]:
-                x, y = person[joint]
-                cv2.circle(canvas, (int(x), int(y)), JOINT_RADIUS, color, thickness=-1)
+                center = int(person[joint][0]), int(person[joint][1])
+                cv2.circle(canvas, center, JOINT_RADIUS, _scaled(color, value[joint]), thickness=-1)
 
 
 def _limb_polygon(start: list[float], end: list[float]) -> np.ndarray:
@@ -165,17 +189,21 @@ def _limb_polygon(start: list[float], end: list[float]) -> np.ndarray:
     return cv2.ellipse2Poly(center, (int(length / 2), LIMB_HALF_WIDTH), int(angle), 0, 360, 1)
 
 
-def _draw_hand(canvas: np.ndarray, points: np.ndarray, present: np.ndarray) -> None:
+def _draw_hand(
+    canvas: np.ndarray, points: np.ndarray, present: np.ndarray, trust: list[float]
+) -> None:
     """Bones, then joints, of one hand (points: [21, 2] pixels)."""
     if not np.any(present):
         return
     pixels = _positive_pixels(points, present)
     for (start, end), color in zip(HAND_BONES, HAND_BONE_COLORS, strict=True):
         if min(*pixels[start], *pixels[end]) > 0:
+            color = _scaled(color, trust[start] * trust[end])
             cv2.line(canvas, pixels[start], pixels[end], color, thickness=HAND_BONE_WIDTH)
-    for x, y in pixels:
+    for (x, y), value in zip(pixels, trust, strict=True):
         if x > 0 and y > 0:
-            cv2.circle(canvas, (x, y), JOINT_RADIUS, HAND_JOINT_COLOR, thickness=-1)
+            color = _scaled(HAND_JOINT_COLOR, value)
+            cv2.circle(canvas, (x, y), JOINT_RADIUS, color, thickness=-1)
 
 
 def _positive_pixels(points: np.ndarray, present: np.ndarray) -> list[tuple[int, int]]:

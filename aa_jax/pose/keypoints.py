@@ -1,7 +1,7 @@
 """Keypoints of one person over a clip: body, hands and face, with scores, in pixels.
 
 Everything downstream of pose detection (smoothing, retargeting, drawing) works on `Keypoints`.
-They are stored as `.npz`; OpenPose JSON is read too:
+They are stored as `.npz` or as OpenPose JSON:
 
     keypoints = Keypoints.load("dance.npz")
     first_second = keypoints[:12].resized(width=512, height=768)
@@ -30,7 +30,7 @@ from aa_jax.pose.layout import (
     POINT_SHAPES,
     KeypointsError,
 )
-from aa_jax.pose.openpose import read_openpose
+from aa_jax.pose.openpose import read_openpose, write_openpose
 
 __all__ = [
     "BODY_JOINTS",
@@ -124,8 +124,20 @@ class Keypoints:
         return dataclasses.replace(self, width=width, height=height, **points)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes an `.npz` file; a reader never sees a half-written one."""
+        """Writes an `.npz`, an OpenPose `.json`, or a folder of OpenPose files (no suffix).
+
+        A reader never sees half of it. JSON keeps four decimals, and OpenPose's format has no place
+        for points of a person whose scores are all 0.
+
+        Raises:
+          KeypointsError: the suffix is another one.
+        """
         path = pathlib.Path(path)
+        if path.suffix in ("", ".json"):
+            write_openpose(path, dataclasses.asdict(self))
+            return
+        if path.suffix != ".npz":
+            raise KeypointsError(f"{path}: keypoints are written as .npz, .json or a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:

@@ -1,5 +1,6 @@
 """Skeleton pictures equal those of Moore-AnimateAnyone a914ef3 (DWPose's drawing code)."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -8,7 +9,13 @@ import numpy as np
 import pytest
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.pose.drawing import HAND_BONE_COLORS, draw_keypoints, draw_skeleton
+from aa_jax.pose.drawing import (
+    BODY_COLORS,
+    HAND_BONE_COLORS,
+    LIMB_COLORS,
+    draw_keypoints,
+    draw_skeleton,
+)
 from aa_jax.pose.keypoints import Keypoints
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "skeleton"
@@ -120,6 +127,38 @@ def test_points_of_low_score_are_left_out(standing):
 
     nothing = draw_keypoints(standing, 64, 128, SkeletonConfig(size=256, threshold=1.1, face=True))
     assert not nothing.any()
+
+
+def test_confidence_darkens_the_colours(standing):
+    plain = SkeletonConfig(size=128, face=True)
+    weighted = dataclasses.replace(plain, confidence_colors=True)
+    full = draw_keypoints(standing, 64, 128, plain)
+    np.testing.assert_array_equal(draw_keypoints(standing, 64, 128, weighted), full)
+
+    only_body = dataclasses.replace(standing, hand_scores=None, face_scores=None)
+    half = dataclasses.replace(only_body, body_scores=np.full((2, 18), 0.5))
+    style = dataclasses.replace(weighted, size=64)  # drawn at the size of the result
+    bright = draw_keypoints(only_body, 64, 128, style).astype(int)
+    dark = draw_keypoints(half, 64, 128, style)
+    # joints at half their colour, limbs, of two ends, at a quarter
+    colors = {tuple(color) for color in dark.reshape(-1, 3).tolist()} - {(0, 0, 0)}
+    joints = {tuple(round(v * 0.5) for v in color) for color in BODY_COLORS}
+    limbs = {tuple(round(v * 0.25) for v in color) for color in LIMB_COLORS}
+    for color in colors:
+        near = [np.abs(np.subtract(color, other)).max() <= 1 for other in joints | limbs]
+        assert any(near), color
+    np.testing.assert_array_equal(dark.any(-1), bright.any(-1))
+
+    unsure = dataclasses.replace(
+        standing,
+        body_scores=np.zeros((2, 18)),
+        hand_scores=np.full((2, 2, 21), 0.5),
+        face_scores=np.full((2, 68), 0.4),
+    )
+    picture = draw_keypoints(unsure, 64, 128, dataclasses.replace(style, face=True))
+    found = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    assert (0, 0, 128) in found or (0, 0, 127) in found  # hand joints
+    assert (102, 102, 102) in found  # face
 
 
 def test_size_of_the_picture_follows_the_size_asked_for(standing):

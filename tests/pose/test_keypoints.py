@@ -1,5 +1,6 @@
 """Keypoints: reading, writing, slicing, resizing, and one-line errors that say what to do."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -58,6 +59,49 @@ def test_saving_and_loading(walking, tmp_path):
 
     _assert_equal(Keypoints.load(tmp_path / "new" / "walk.npz"), walking)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["walk.npz"]
+
+
+@pytest.mark.parametrize("name", ["walk.json", "walk"])
+def test_openpose_round_trip(walking, tmp_path, name):
+    rng = np.random.default_rng(1)
+    walking = dataclasses.replace(
+        walking,
+        hands=rng.uniform(0, 100, (5, 2, 21, 2)),
+        hand_scores=rng.uniform(0.1, 1, (5, 2, 21)),
+        face=rng.uniform(0, 100, (5, 68, 2)),
+        face_scores=rng.uniform(0.1, 1, (5, 68)),
+    )
+    walking.body_scores[2] = walking.hand_scores[2] = walking.face_scores[2] = 0
+    walking.body[2] = walking.hands[2] = walking.face[2] = 0  # nobody
+
+    walking.save(tmp_path / name)
+    found = Keypoints.load(tmp_path / name)
+
+    for field in ("body", "body_scores", "hands", "hand_scores", "face", "face_scores"):
+        np.testing.assert_allclose(getattr(found, field), getattr(walking, field), atol=1e-4)
+    assert (found.width, found.height, found.fps) == (100, 200, 12)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    if name == "walk":
+        files = sorted(path.name for path in (tmp_path / name).iterdir())
+        assert files == [f"{t:06d}_keypoints.json" for t in range(5)]
+        assert json.loads((tmp_path / name / files[2]).read_text())["people"] == []
+
+
+def test_unknown_kind_of_file_is_not_written(walking, tmp_path):
+    with pytest.raises(KeypointsError, match=r"walk\.csv: keypoints are written as"):
+        walking.save(tmp_path / "walk.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_points_given_as_fractions_of_the_canvas(tmp_path):
+    person = {"pose_keypoints_2d": [0.5, 0.25, 1.0] * 17 + [1.2, -0.1, 1.0]}
+    content = {"people": [person], "canvas_width": 64, "canvas_height": 48}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+
+    body = Keypoints.load(tmp_path / "a.json").body[0]
+
+    np.testing.assert_allclose(body[0], [32, 12])
+    np.testing.assert_allclose(body[17], [76.8, -4.8], rtol=1e-6)
 
 
 def test_slices_and_lists_of_frames(walking):

@@ -1,0 +1,224 @@
+"""Everyone detected in a clip, before one person is chosen: the choice, and the file they rest in.
+
+Raw detections are kept, not the chosen person, so that another choice needs no second detection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from aa_jax.pose.keypoints import Keypoints
+from aa_jax.pose.layout import BODY_JOINTS
+
+NUM_POINTS = 134
+"""Body 18, feet 6, face 68, hands 2 x 21, the left hand first: DWPose's order."""
+
+_BODY, _FACE, _HANDS = slice(0, 18), slice(24, 92), slice(92, 134)
+_VISIBLE = 0.3
+# Mean distance of joints from one sighting to the next, in body sizes, within which two poses are
+# taken for the same person's; and the least body size, as a share of the picture's diagonal.
+_TRACKING_GATE = 0.5
+_LEAST_SIZE = 0.05
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class People:
+    """All people of one frame.
+
+    Attributes:
+      points: [n, 134, 2] pixels; see `NUM_POINTS` for the order.
+      scores: [n, 134], the network's own, about 0 to 1.
+      found: boxes the person detector gave; where it gave none, the whole picture was taken for
+        one (n = 1, found = 0).
+    """
+
+    points: Float32[np.ndarray, "n 134 2"]
+    scores: Float32[np.ndarray, "n 134"]
+    found: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detections:
+    """All people of all frames of a clip.
+
+    Attributes:
+      frames: one entry per frame.
+      width, height: pixels of the pictures.
+      fps: frames per second.
+    """
+
+    frames: tuple[People, ...]
+    width: int
+    height: int
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def people_found(self) -> Int[np.ndarray, " t"]:
+        """How many people the detector found in each frame."""
+        return np.array([people.found for people in self.frames], int)
+
+    def keypoints(self, *, track: bool = False) -> Keypoints:
+        """One person's keypoints.
+
+        Args:
+          track: follow one person through the clip, the one seen best in sum; otherwise every
+            frame takes the person with the highest mean body score, as DWPose does.
+        """
+        chosen = self._tracked() if track else [self._best(people) for people in self.frames]
+        points = np.zeros((len(self), NUM_POINTS, 2), np.float32)
+        scores = np.zeros((len(self), NUM_POINTS), np.float32)
+        for t, (people, person) in enumerate(zip(self.frames, chosen, strict=True)):
+            if person is not None:
+                points[t], scores[t] = people.points[person], people.scores[person]
+        scores = np.clip(scores, 0, 1)
+        return Keypoints(
+            body=points[:, _BODY],
+            body_scores=scores[:, _BODY],
+            width=self.width,
+            height=self.height,
+            fps=self.fps,
+            hands=points[:, _HANDS].reshape(-1, 2, 21, 2),
+            hand_scores=scores[:, _HANDS].reshape(-1, 2, 21),
+            face=points[:, _FACE],
+            face_scores=scores[:, _FACE],
+        )
+
+    @staticmethod
+    def _best(people: People) -> int | None:
+        if not len(people.scores):
+            return None
+        return int(people.scores[:, _BODY].mean(1).argmax())
+
+    def _tracked(self) -> list[int | None]:
+        """Per frame the index of the person whose track has the greatest sum of body scores."""
+        from scipy.optimize import linear_sum_assignment
+
+        least = _LEAST_SIZE * math.hypot(self.width, self.height)
+        last_points = np.zeros((0, len(BODY_JOINTS), 2))  # of each track, where last seen
+        last_seen = np.zeros((0, len(BODY_JOINTS)), bool)
+        totals: list[float] = []
+        members: list[dict[int, int]] = []  # frame -> person
+        for t, people in enumerate(self.frames):
+            points = people.points[:, _BODY].astype(np.float64)
+            seen = people.scores[:, _BODY] > _VISIBLE
+            distances = _pose_distances(last_points, last_seen, points, seen, least)
+            pairs = zip(*linear_sum_assignment(distances), strict=True)
+            track_of = {p: k for k, p in pairs if distances[k, p] < _TRACKING_GATE}
+            for person in range(len(points)):
+                if person not in track_of:
+                    track_of[person] = len(members)
+                    members.append({})
+                    totals.append(0.0)
+                    last_points = np.append(last_points, points[person][None], 0)
+                    last_seen = np.append(last_seen, seen[person][None], 0)
+                track = track_of[person]
+                members[track][t] = person
+                totals[track] += float(people.scores[person, _BODY].mean())
+                last_points[track], last_seen[track] = points[person], seen[person]
+        if not members:
+            return [None] * len(self)
+        best = members[int(np.argmax(totals))]
+        return [best.get(t) for t in range(len(self))]
+
+
+def _pose_distances(
+    first: np.ndarray,
+    first_seen: np.ndarray,
+    second: np.ndarray,
+    second_seen: np.ndarray,
+    least: float,
+) -> np.ndarray:
+    """Mean distance [n, m], in body sizes, of the joints both poses show; large if there are none.
+
+    Args:
+      first: [n, 18, 2], first_seen: [n, 18] bool.
+      second: [m, 18, 2], second_seen: [m, 18] bool.
+      least: size of the smallest body, pixels.
+    """
+    both = first_seen[:, None] & second_seen[None]
+    gaps = np.linalg.norm(first[:, None] - second[None], axis=-1)
+    mean = (gaps * both).sum(-1) / np.maximum(both.sum(-1), 1)
+    low = np.where(first_seen[..., None], first, np.inf).min(1)
+    high = np.where(first_seen[..., None], first, -np.inf).max(1)
+    extent = np.where(first_seen.any(1)[:, None], high - low, 0.0)
+    sizes = np.maximum(np.linalg.norm(extent, axis=-1), least)
+    return np.where(both.any(-1), mean / sizes[:, None], 1e6)
+
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def save(path: Path, key: str, detections: Detections, *, complete: bool) -> None:
+    """Writes detections so that a reader never sees half a file.
+
+    Args:
+      key: names what they were made of; `load` asks for the same.
+      complete: whether these are all frames of the video.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    frames = detections.frames
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                key=key,
+                complete=complete,
+                found=np.array([people.found for people in frames], np.int32),
+                people=np.array([len(people.points) for people in frames], np.int32),
+                points=_join((people.points for people in frames), (NUM_POINTS, 2)),
+                scores=_join((people.scores for people in frames), (NUM_POINTS,)),
+                width=detections.width,
+                height=detections.height,
+                fps=detections.fps,
+            )
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def load(path: Path, key: str) -> tuple[Detections, bool] | None:
+    """What `save` wrote, and whether it is complete; None if it is no use.
+
+    No file, a damaged one, and one of another video or other networks are all no use: the
+    detections can always be made again.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if str(file["key"]) != key:
+                return None
+            ends = np.cumsum(file["people"])[:-1]
+            points, scores = (np.split(file[name], ends) for name in ("points", "scores"))
+            found = file["found"].tolist()
+            frames = tuple(map(People, points, scores, found)) if found else ()
+            size = int(file["width"]), int(file["height"])
+            return Detections(frames, *size, float(file["fps"])), bool(file["complete"])
+    except _UNREADABLE:
+        return None
+
+
+_UNREADABLE = (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+
+
+def _join(arrays: Iterable[np.ndarray], tail: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate([np.zeros((0, *tail), np.float32), *arrays]).astype(np.float32)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder."""
+    return os.access(folder, os.W_OK | os.X_OK)
