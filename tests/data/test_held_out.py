@@ -5,6 +5,7 @@ from skimage.morphology import dilation
 from tiny_run import tiny_config
 
 from aa_jax.data import puppets
+from aa_jax.data.dataset import open_dataset
 from aa_jax.data.held_out import REFERENCE_FRAME, held_out_clips
 
 
@@ -45,3 +46,22 @@ def test_a_seed_names_the_characters():
     clip = puppets.make_clip("eval", 0, 1)
     picture, _ = clip.render([REFERENCE_FRAME], 32, 32)
     np.testing.assert_array_equal(picture[0], clips().references[1])
+
+
+def test_clips_of_a_dataset_stand_in_where_training_uses_one(jpeg_dataset):
+    """Without a test split they are training clips, as many as there are."""
+    config = tiny_config()
+    data = dataclasses.replace(config.data, source=str(jpeg_dataset), width=32, height=32)
+    config = dataclasses.replace(config, data=data)
+    held = held_out_clips(config, seed=0, characters=5, frames=4)
+    dataset = open_dataset(jpeg_dataset, "train")
+    for index in range(len(dataset)):
+        clip = dataset.clip(index)
+        expected = clip.pictures([clip.length - 1, 0, 1, 2, 3], (32, 32))
+        np.testing.assert_array_equal(held.references[index], expected[0])
+        np.testing.assert_array_equal(held.targets[index], expected[1:])
+        joints = clip.keypoints(range(4), (32, 32)).body.astype(int)
+        for mask, points in zip(held.masks[index], joints, strict=True):
+            assert mask[points[:, 1], points[:, 0]].all()
+            assert mask.mean() < 0.9
+    assert held.references.shape == (3, 32, 32, 3)

@@ -6,8 +6,9 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from puppet_videos import encode, rotate, truncate
 
-from aa_jax.data.video import VideoError, read_video, write_gif, write_video
+from aa_jax.data.video import VideoError, read_video, scan_video, write_gif, write_video
 
 
 def moving_picture(frames=12, height=48, width=64):
@@ -168,3 +169,90 @@ def test_full_disk_is_named(tmp_path, write):
     with pytest.raises(VideoError, match=r"cannot be written \(No space left"):
         write(path, moving_picture(), 24)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [12, 24, 29.97])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_scan_finds_size_rate_and_times(tmp_path, suffix, fps):
+    path = tmp_path / f"a{suffix}"
+    write_video(path, moving_picture(), fps)
+    scan = scan_video(path)
+    assert (scan.width, scan.height, scan.rotation, scan.variable) == (64, 48, 0, False)
+    assert scan.fps == pytest.approx(fps, rel=2e-3)
+    np.testing.assert_allclose(scan.times, np.arange(12) / fps, atol=1e-3)
+    assert scan.steady_frames.tolist() == list(range(12))
+
+
+def test_a_variable_rate_is_shown_at_its_usual_one(tmp_path):
+    """Frames at 0, 40, 80, 200, 240 ms: at 25 per second the third is shown three times."""
+    encode(tmp_path / "a.mkv", moving_picture(5), times=[0, 40, 80, 200, 240])
+    scan = scan_video(tmp_path / "a.mkv")
+    assert scan.variable
+    assert scan.fps == pytest.approx(25)
+    assert scan.steady_frames.tolist() == [0, 1, 2, 2, 2, 3, 4]
+
+
+def test_one_frame_is_a_short_video(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_picture(1), 24)
+    scan = scan_video(tmp_path / "a.mp4")
+    assert (len(scan.times), scan.fps, scan.variable) == (1, 24.0, False)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_rotation_tag_turns_picture_and_size(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_video(path, moving_picture(), 24)
+    stored, _ = read_video(path)
+    rotate(path)
+    turned, _ = read_video(path)
+    np.testing.assert_array_equal(turned, np.rot90(stored, -1, axes=(1, 2)))
+    scan = scan_video(path)
+    assert (scan.width, scan.height, scan.rotation) == (48, 64, 270)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_truncated_video_is_never_taken_for_a_whole_one(tmp_path, suffix, share):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), np.uint8)
+    write_video(path, noise, 24)
+    scan_video(path)
+    truncate(path, share)
+    with pytest.raises(VideoError, match=r"(truncated|damaged) after frame \d+|holds no frames"):
+        scan_video(path)
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=8000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 32
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode())
+    with pytest.raises(VideoError, match="holds no video stream"):
+        scan_video(path)
+
+
+def test_key_frames_come_as_often_as_asked(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_picture(24), 24, keyframe_every=8)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    keys = [i for i, packet in enumerate(packets) if packet.is_keyframe]
+    assert keys[0] == 0
+    assert max(np.diff([*keys, 24])) <= 8
+    assert [p.pts for p in packets] == sorted(p.pts for p in packets)  # none waits for a later one
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mp4", moving_picture(), 24)
+    (tmp_path / "a.mp4").rename("take: 1 #+.mp4")
+    assert len(read_video("take: 1 #+.mp4")[0]) == 12

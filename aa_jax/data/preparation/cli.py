@@ -1,0 +1,106 @@
+"""The command line of `prepare.py`: what its flags make happen."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aa_jax.config import ConfigError
+from aa_jax.data.preparation.filters import Rules
+from aa_jax.data.preparation.flags import parse
+from aa_jax.data.preparation.media import MediaSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns 0, 1 where preparing failed, 2 for a mistake in the flags."""
+    from aa_jax import cli
+
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        flags = parse(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return cli.report_errors(lambda: run(flags))
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Does what the flags say."""
+    if not flags.videos and not flags.cache_latents:
+        raise ConfigError("--videos is missing; it names the folder of videos")
+    if flags.cache_latents and not flags.weights:
+        raise ConfigError("--cache-latents needs --weights DIR, whose VAE encodes the frames")
+    if flags.videos:
+        _prepare(flags)
+    if flags.cache_latents:
+        _cache_latents(flags)
+
+
+def _prepare(flags: argparse.Namespace) -> None:
+    from aa_jax.data.preparation import report, work
+    from aa_jax.data.preparation import run as preparation
+
+    if flags.keypoints_from and not flags.keypoints_from.is_dir():
+        raise ConfigError(f"--keypoints-from {flags.keypoints_from}: no such folder")
+    fields = {name: vars(flags)[name] for name in (f.name for f in dataclasses.fields(Rules))}
+    task = work.Task(
+        cache=flags.output / "cache",
+        keypoints=flags.keypoints_from,
+        detector=None if flags.keypoints_from else _detector(flags),
+        rules=Rules(**fields),
+        media=MediaSettings(
+            storage=flags.storage, short_side=flags.short_side, jpeg_quality=flags.jpeg_quality
+        ),
+    )
+    outcomes = preparation.prepare(
+        preparation.Preparation(
+            videos=flags.videos,
+            output=flags.output,
+            layout=flags.layout,
+            task=task,
+            workers=flags.workers,
+            held_out=flags.held_out,
+            test_names=_lines(flags.test_list) if flags.test_list else (),
+            drop_clips=flags.drop_clips,
+            beam=flags.beam,
+        )
+    )
+    print(f"{report.summary(outcomes)}; {flags.output}/report.html shows them")
+
+
+def _detector(flags: argparse.Namespace):
+    """Settings of the detector, once it is known to work: not every video should complain."""
+    from aa_jax.data.preparation import poses
+    from aa_jax.pose.detection import model_files
+
+    cores = os.cpu_count() or 1
+    settings = poses.DetectorSettings(
+        files=model_files(flags.dwpose),
+        provider=flags.provider,
+        track=flags.person == "tracked",
+        threads=max(1, cores // max(flags.workers, 1)),
+    )
+    poses.open_detector(settings)
+    return settings
+
+
+def _cache_latents(flags: argparse.Namespace) -> None:
+    from aa_jax import runtime, weights
+    from aa_jax.data import latent_cache
+
+    runtime.prepare()
+    config = weights.load_config(flags.weights)
+    size = (flags.width or config.sampling.width, flags.height or config.sampling.height)
+    sizes = flags.buckets or [size]
+    folder = latent_cache.write(flags.output, flags.weights, sizes, dtype=flags.dtype)
+    print(f"latents written to {folder}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError as error:
+        raise ConfigError(f"--test-list {path}: cannot be read ({error.strerror})") from None
