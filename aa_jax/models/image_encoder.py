@@ -57,13 +57,22 @@ class ImageEncoder:
         Returns:
           [b, 1, projection_dim].
         """
-        module = _module(self.config, self.dtype)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            tower = {"params": {"vision_model": params["vision_model"]}}
-            pooled = module.apply(tower, pixels.astype(self.dtype)).pooler_output
+            pooled = self._tower(params, pixels).pooler_output
             kernel = params["visual_projection"]["kernel"]
             embeds = pooled.astype(self.dtype) @ kernel.astype(self.dtype)
         return embeds.astype(jnp.float32)[:, None, :]
+
+    def hidden_states(
+        self, params: PyTree, pixels: Float[Array, "b s s 3"]
+    ) -> Float[Array, "b n d"]:
+        """The tower's last hidden states: class token first, then one per patch; not normed."""
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return self._tower(params, pixels).last_hidden_state.astype(jnp.float32)
+
+    def _tower(self, params, pixels):
+        tower = {"params": {"vision_model": params["vision_model"]}}
+        return _module(self.config, self.dtype).apply(tower, pixels.astype(self.dtype))
 
 
 def preprocess(picture: UInt8[np.ndarray, "h w 3"], size: int) -> Float[np.ndarray, "size size 3"]:

@@ -1,7 +1,4 @@
-"""The command line of `sample.py`.
-
-Parsing needs the standard library only, so that `--help` and mistakes answer at once.
-"""
+"""What `sample.py` does: flags to a video."""
 
 import argparse
 import importlib.resources
@@ -10,34 +7,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-DESCRIPTION = """\
-Animates a character: one reference picture and a sequence of poses become a video.
-
-Without flags the bundled example runs: a small trained model brings a drawn puppet to life.
-"""
-
-EXAMPLES = """\
-examples:
-  the bundled example, written to animation.mp4
-    python sample.py
-  another character, the bundled poses; reference, skeleton and result next to each other
-    python sample.py --reference me.png --side_by_side --output me.mp4
-  your own weights and poses, sixteen frames
-    python sample.py --weights runs/stage2/weights --reference me.png --poses dance.npz --frames 16
-  skeleton pictures drawn elsewhere, faster and without guidance
-    python sample.py --poses skeletons/ --steps 10 --guidance_scale 1
-
-Settings that are not given (size, frames, steps, guidance) come from the weights' config.json.
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 0, 1 where sampling failed, 2 for a mistake in the flags."""
     from aa_jax import cli
+    from aa_jax.sampling.flags import parse
 
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        flags = _parser().parse_args([_underscored(argument) for argument in arguments])
+        flags = parse(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -67,8 +45,10 @@ def run(flags: argparse.Namespace) -> None:
 
     from aa_jax import runtime, weights
     from aa_jax.data.pictures import read_picture
+    from aa_jax.sampling import long_video
     from aa_jax.sampling.pipeline import Pipeline, SamplingError
     from aa_jax.sampling.poses import load_skeletons
+    from aa_jax.sampling.windows import Windows
 
     runtime.prepare()
     config = weights.load_config(flags.weights)
@@ -76,41 +56,121 @@ def run(flags: argparse.Namespace) -> None:
     width, height = flags.width or defaults.width, flags.height or defaults.height
     steps = flags.steps or defaults.steps
     guidance = defaults.guidance_scale if flags.guidance_scale is None else flags.guidance_scale
-    pipeline = Pipeline(config.model, config.schedule, jnp.dtype(flags.dtype))
-    pipeline.check(frames=flags.frames or 1, height=height, width=width, steps=steps)
+    windows = Windows.for_weights(
+        defaults, config.model, method=flags.window_method, overlap=flags.overlap
+    )
+    pipeline = Pipeline(
+        config.model,
+        config.schedule,
+        jnp.dtype(flags.dtype),
+        jnp.dtype(defaults.reference_dtype) if defaults.reference_dtype else None,
+    )
+    pipeline.check(height=height, width=width, steps=steps)
 
     reference = read_picture(flags.reference or _asset("reference.png"))
-    poses = flags.poses or _asset("poses.npz")
+    max_frames = flags.frames or defaults.frames
+    poses = _poses(flags, reference, config.skeleton, max_frames, report)
     skeletons, fps, aspect = load_skeletons(
-        poses,
-        width=width,
-        height=height,
-        style=config.skeleton,
-        max_frames=flags.frames or defaults.frames,
+        poses, width=width, height=height, style=config.skeleton, max_frames=max_frames
     )
     if len(skeletons) < (flags.frames or 1):
         raise SamplingError(
             f"{poses}: has {len(skeletons)} frames, --frames asks for {flags.frames}"
         )
-    pipeline.check(frames=len(skeletons), height=height, width=width, steps=steps)
     _warn_of_distortion("reference picture", reference.shape[1] / reference.shape[0], width, height)
     _warn_of_distortion("poses", aspect, width, height)
 
+    settings = {
+        "steps": steps, "guidance_scale": guidance, "seed": flags.seed, "eta": defaults.eta
+    }  # fmt: skip
+    state = None
+    if len(skeletons) > windows.frames:
+        state = _unfinished(flags, windows, settings, reference, skeletons, report)
     _, params = weights.load(flags.weights)
-    frames = pipeline.animate(
+    frames = long_video.animate(
+        pipeline,
         jax.device_put(params),
         reference,
         skeletons,
-        steps=steps,
-        guidance_scale=guidance,
-        seed=flags.seed,
-        eta=defaults.eta,
+        windows=windows,
+        state=state,
+        progress=sys.stderr.isatty(),
         report=report,
+        **settings,
     )
     _write(output, gif, frames, skeletons, reference, fps, side_by_side=flags.side_by_side)
+    if state:
+        state.remove()
+    if flags.driving:
+        _add_sound(output, flags.driving, report)
     written = f"{output} and {gif}" if gif else f"{output}"
-    size = f"{len(frames)} frames of {width}x{height} at {fps:g} frames per second"
+    size = f"{len(skeletons)} frames of {width}x{height} at {fps:g} frames per second"
     report(f"wrote {written}: {size}")
+
+
+def _poses(flags, reference, style, max_frames, report):
+    """Where the poses are: given, or made from a driving video or for the reference's body."""
+    poses = flags.poses or _asset("poses.npz")
+    if not flags.driving and not flags.reference_poses:
+        return poses
+    from aa_jax.sampling import driving
+
+    options = driving.DrivingOptions(
+        person=flags.person,
+        smoothing=flags.smoothing,
+        retargeting=flags.retargeting,
+        anchor=flags.anchor,
+    )
+    common = {"options": options, "max_frames": max_frames, "report": report}
+    if not flags.driving:
+        return driving.fit_poses(
+            Path(poses), flags.reference_poses, reference, flags.output, **common
+        )
+    return driving.poses_from_video(
+        flags.driving,
+        reference,
+        flags.output,
+        style=style,
+        dwpose=flags.dwpose,
+        reference_poses=flags.reference_poses,
+        progress=sys.stderr.isatty(),
+        **common,
+    )
+
+
+def _add_sound(output, driving, report):
+    from aa_jax.data.audio import add_audio
+
+    if add_audio(output, driving):
+        report(f"added the sound of {driving}")
+
+
+def _unfinished(flags, windows, settings, reference, skeletons, report):
+    """Where the unfinished latents of a long video are kept, under all that they depend on."""
+    import dataclasses
+
+    import numpy as np
+
+    from aa_jax import weights
+    from aa_jax.sampling.resume import StateFile, digest
+
+    files = sorted(weights.resolve(flags.weights).glob("*.*"))
+    settings = {
+        "frames": len(skeletons),
+        "width": skeletons.shape[2],
+        "height": skeletons.shape[1],
+        **settings,
+        "dtype": flags.dtype,
+        **{f"window_{name}": value for name, value in dataclasses.asdict(windows).items()},
+        "weights": digest(files),
+        "reference": digest([reference]),
+        "poses": digest(skeletons[np.array([t])] for t in range(len(skeletons))),
+    }
+    state = StateFile.beside(flags.output, settings, resume=flags.resume)
+    if state.path.exists() and not flags.resume:
+        report(f"{flags.output} starts again; --resume would go on where it was interrupted")
+    state.load()  # refuses the state of other settings before the work begins
+    return state
 
 
 def _prepare_outputs(output: Path, gif: Path | None) -> None:
@@ -122,18 +182,28 @@ def _prepare_outputs(output: Path, gif: Path | None) -> None:
 
 
 def _write(output, gif, frames, skeletons, reference, fps, *, side_by_side):
-    import numpy as np
-
+    """Writes frames, an iterable of chunks, as they come; a GIF needs all of them at once."""
     from aa_jax.data.pictures import resize
     from aa_jax.data.video import write_gif, write_video
 
+    height, width = skeletons.shape[1:3]
+    picture = resize(reference, width, height)
+    pictures = (frame for chunk in frames for frame in chunk)
     if side_by_side:
-        picture = resize(reference, frames.shape[2], frames.shape[1])
-        repeated = np.broadcast_to(picture, frames.shape)
-        frames = np.concatenate([repeated, skeletons, frames], axis=2)
-    write_video(output, frames, fps)
+        pictures = _beside(picture, skeletons, pictures)
     if gif:
-        write_gif(gif, frames, fps)
+        pictures = list(pictures)
+    write_video(output, pictures, fps)
+    if gif:
+        write_gif(gif, pictures, fps)
+
+
+def _beside(picture, skeletons, frames):
+    """Every frame to the right of the reference picture and its skeleton."""
+    import numpy as np
+
+    for i, frame in enumerate(frames):
+        yield np.concatenate([picture, skeletons[i : i + 1][0], frame], axis=1)
 
 
 def _warn_of_distortion(what: str, aspect: float, width: int, height: int) -> None:
@@ -147,114 +217,3 @@ def _warn_of_distortion(what: str, aspect: float, width: int, height: int) -> No
 
 def _asset(name: str) -> Path:
     return Path(str(importlib.resources.files("aa_jax") / "assets" / name))
-
-
-# --- flags --------------------------------------------------------------------------------------
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        print(f"error: {message} (see --help)", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="sample.py",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add(
-        "--weights",
-        metavar="DIR",
-        default="bundled",
-        help="weights directory (config.json beside safetensors); default: the bundled model",
-    )
-    add("--reference", metavar="PICTURE", help="the character; default: a bundled puppet")
-    add(
-        "--poses",
-        metavar="PATH",
-        help="keypoints (.npz, OpenPose .json or a folder of them), a folder of skeleton pictures, "
-        "or a skeleton video; default: a bundled dance",
-    )
-    add(
-        "--output",
-        type=_video_path,
-        metavar="VIDEO",
-        default="animation.mp4",
-        help="where the H.264 video goes (.mp4, .mov or .mkv); default: %(default)s",
-    )
-    add("--width", type=_count, metavar="PIXELS", help="width of the video")
-    add("--height", type=_count, metavar="PIXELS", help="height of the video")
-    add("--frames", type=_count, metavar="N", help="how many poses to use, from the first")
-    add("--steps", type=_count, metavar="N", help="DDIM steps; more are slower and finer")
-    add(
-        "--guidance_scale",
-        type=_scale,
-        metavar="X",
-        help="how strongly the reference is imposed; 1 is no guidance and twice as fast",
-    )
-    add("--seed", type=_seed, default=0, metavar="N", help="names the noise; default: 0")
-    add(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of the computation; bfloat16 is for GPUs and TPUs; default: %(default)s",
-    )
-    add("--gif", action="store_true", help="write a GIF beside the video too")
-    add(
-        "--side_by_side",
-        action="store_true",
-        help="show reference, skeleton and result next to each other",
-    )
-    return parser
-
-
-def _underscored(argument: str) -> str:
-    """`--guidance-scale=2` as `--guidance_scale=2`: both spellings are accepted."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}"
-
-
-def _video_path(text: str) -> Path:
-    from aa_jax.data.video import VideoError, check_suffix
-
-    try:
-        check_suffix(text)
-    except VideoError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return Path(text)
-
-
-def _count(text: str) -> int:
-    value = _number(int, text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = _number(int, text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, got {text}")
-    return value
-
-
-def _scale(text: str) -> float:
-    value = _number(float, text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number from 0 up, got {text}")
-    return value
-
-
-def _number(kind: type, text: str):
-    try:
-        return kind(text)
-    except ValueError:
-        kinds = {int: "a whole number", float: "a number"}
-        raise argparse.ArgumentTypeError(f"must be {kinds[kind]}, got {text!r}") from None

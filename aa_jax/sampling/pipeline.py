@@ -5,7 +5,8 @@
 
 The reference goes once through VAE, image encoder and ReferenceNet and becomes keys and values;
 the skeletons become pose features; the DDIM loop is one compiled `lax.scan`. `animate_batch` takes
-many clips at once, and `encode`, `denoise` and `decode` are the three phases on their own.
+many clips at once, and `encode`, `denoise` and `decode` are the three phases on their own. Videos
+longer than the motion modules' clips are `aa_jax.sampling.long_video`'s.
 """
 
 import dataclasses
@@ -114,7 +115,13 @@ class Pipeline:
           SamplingError: more frames than the motion modules have positions for.
         """
         clips, frames, height, width = skeletons.shape[:4]
-        self.check(frames=frames, height=height, width=width, steps=steps)
+        self.check(height=height, width=width, steps=steps)
+        motion = self.model.motion_module
+        if motion.enabled and frames > motion.max_positions:
+            raise SamplingError(
+                f"{frames} frames are more than the {motion.max_positions} positions of the motion "
+                "modules; longer videos are made in windows by aa_jax.sampling.long_video"
+            )
         report(f"encoding the reference picture and {frames} skeletons")
         size = self.model.image_encoder.image_size
         conditions = self.encode(
@@ -141,25 +148,28 @@ class Pipeline:
         flat = np.concatenate(list(self.decode(params, rearrange(latents, "b t ... -> (b t) ..."))))
         return rearrange(flat, "(b t) h w c -> b t h w c", b=clips)
 
-    def check(self, *, frames: int, height: int, width: int, steps: int) -> None:
-        """Raises, in one line, for what `animate` could not do."""
+    def check(self, *, height: int, width: int, steps: int) -> None:
+        """Raises, in one line, for what cannot be sampled whatever the number of frames."""
         check_size(width, height, self.model, where="size")
         ddim.timesteps(self.schedule, steps)
-        motion = self.model.motion_module
-        if motion.enabled and frames > motion.max_positions:
-            raise SamplingError(
-                f"{frames} frames are more than the {motion.max_positions} positions of the motion "
-                f"modules; ask for at most {motion.max_positions} frames"
-            )
 
-    def noise(self, seed: int, frames: int, height: int, width: int) -> Float[Array, "t h w c"]:
+    def noise(
+        self, seed: int, frames: int | Int[np.ndarray, " t"], height: int, width: int
+    ) -> Float[Array, "t h w c"]:
         """Initial noise of a seed for frames of height x width pixels.
 
         Every frame has its own stream: a longer clip begins with the noise of a shorter one.
+
+        Args:
+          seed: names the noise.
+          frames: how many from the first, or the indices of some.
+          height: of the video, pixels.
+          width: of the video, pixels.
         """
         factor = self.model.autoencoder.downscale_factor
         shape = (height // factor, width // factor, self.model.unet.in_channels)
-        return _frame_noise(_stream(seed, "noise"), frames, shape)
+        indices = np.arange(frames) if isinstance(frames, int) else frames
+        return frame_noise(stream(seed, "noise"), indices, shape)
 
     def encode(
         self,
@@ -200,7 +210,7 @@ class Pipeline:
             conditions,
             noise,
             jnp.float32(guidance_scale),
-            _stream(seed, "ddim"),
+            stream(seed, "ddim"),
         )
 
     def decode(
@@ -218,20 +228,37 @@ class Pipeline:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(pipeline: Pipeline, params, references, clip_pixels, skeletons) -> Conditions:
+def encode_reference(
+    pipeline: Pipeline,
+    params: PyTree,
+    references: UInt8[Array, "b h w 3"],
+    clip_pixels: Float[Array, "b s s 3"],
+) -> tuple[Float[Array, "b 1 d"], Reference]:
+    """Image embeddings, and keys and values, of pictures prepared as for `Pipeline.encode`."""
     model, dtype = pipeline.model, pipeline.dtype
     networks = animate_anyone.Networks.create(model, dtype=dtype)
     latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], to_unit(references))
     encoder = ImageEncoder(model.image_encoder, dtype)
     image_embeds = encoder.encode(params["image_encoder"], clip_pixels)
+    reference = animate_anyone.encode_reference(
+        networks, params, latents, image_embeds, storage_dtype=pipeline.reference_dtype
+    )
+    return image_embeds, reference
+
+
+def encode_skeletons(
+    pipeline: Pipeline, params: PyTree, skeletons: UInt8[Array, "b t h w 3"]
+) -> Float[Array, "b t hl wl d"]:
+    """Pose features of skeleton pictures."""
+    networks = animate_anyone.Networks.create(pipeline.model, dtype=pipeline.dtype)
+    return animate_anyone.encode_pose(networks, params, skeletons.astype(jnp.float32) / 255.0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(pipeline: Pipeline, params, references, clip_pixels, skeletons) -> Conditions:
     return Conditions(
-        image_embeds=image_embeds,
-        reference=animate_anyone.encode_reference(
-            networks, params, latents, image_embeds, storage_dtype=pipeline.reference_dtype
-        ),
-        pose_features=animate_anyone.encode_pose(
-            networks, params, skeletons.astype(jnp.float32) / 255.0
-        ),
+        *encode_reference(pipeline, params, references, clip_pixels),
+        encode_skeletons(pipeline, params, skeletons),
     )
 
 
@@ -248,14 +275,14 @@ def _denoise(
     key,
 ):
     schedule = pipeline.schedule
-    predict = _predictor(pipeline, params, conditions, guidance_scale if guided else None)
+    predict = predictor(pipeline, params, conditions, guidance_scale if guided else None)
 
     def step(latents, scanned):
         index, timestep, previous = scanned
         fresh = None
         if eta > 0:
-            fresh = _frame_noise(
-                jax.random.fold_in(key, index), latents.shape[1], latents.shape[2:]
+            fresh = frame_noise(
+                jax.random.fold_in(key, index), np.arange(latents.shape[1]), latents.shape[2:]
             )
             fresh = jnp.broadcast_to(fresh[None], latents.shape)
         latents, _ = ddim.ddim_step(
@@ -271,7 +298,7 @@ def _denoise(
     return jax.lax.scan(step, noise, scanned)[0]
 
 
-def _predictor(
+def predictor(
     pipeline: Pipeline, params: PyTree, conditions: Conditions, guidance_scale: Array | None
 ) -> Callable[[Float[Array, "b t h w c"], Int[Array, ""]], Float[Array, "b t h w c"]]:
     """(latents, timestep) -> the model's prediction; guided unless the scale is None."""
@@ -307,11 +334,15 @@ def _decode(pipeline: Pipeline, vae_params, latents):
     return jnp.clip(jnp.round((pictures + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def _stream(seed: int, name: str) -> Array:
+def stream(seed: int, name: str) -> Array:
+    """Random key of one of a seed's streams."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _frame_noise(key: Array, frames: int, shape: tuple[int, ...]) -> Float[Array, "t ..."]:
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(frames))
+@functools.partial(jax.jit, static_argnums=2)
+def frame_noise(
+    key: Array, frames: Int[Array, " t"], shape: tuple[int, ...]
+) -> Float[Array, "t ..."]:
+    """Standard normal noise of frames, each drawn from its own stream, named by its index."""
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(frames)
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)

@@ -16,14 +16,14 @@ from aa_jax import config as config_lib
 from aa_jax import runtime, weights
 from aa_jax.data.video import read_video
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.sampling import cli
+from aa_jax.sampling import cli, resume
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, params, reference):
-    """Weights, a reference picture and poses of five frames."""
+    """Weights, a reference picture and poses of nine frames."""
     folder = tmp_path_factory.mktemp("files")
     sampling = config_lib.SamplingConfig(width=24, height=16, frames=4, steps=2, guidance_scale=1)
     config = weights.WeightsConfig(
@@ -34,8 +34,8 @@ def files(tmp_path_factory, params, reference):
     )
     weights.save(folder / "weights", config, params)
     Image.fromarray(reference).save(folder / "reference.png")
-    body = np.random.default_rng(0).uniform(0, 60, (5, 18, 2))
-    Keypoints(body=body, body_scores=np.ones((5, 18)), width=96, height=64, fps=12).save(
+    body = np.random.default_rng(0).uniform(0, 60, (9, 18, 2))
+    Keypoints(body=body, body_scores=np.ones((9, 18)), width=96, height=64, fps=12).save(
         folder / "poses.npz"
     )
     return folder
@@ -81,6 +81,39 @@ def test_stretched_inputs_are_mentioned(sample, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_write", lambda *args, **kwargs: None)
     assert sample() == 0
     assert "the reference picture has aspect ratio 0.90, the video 1.50" in capsys.readouterr().err
+
+
+def test_long_video_is_resumed_where_it_was_killed(sample, tmp_path, capsys, monkeypatch):
+    # given nine frames for windows of six, the whole video, and one killed after its first step
+    flags = ("--frames=9", "--overlap=2", "--side-by-side")
+    whole, killed = tmp_path / "whole.mp4", tmp_path / "killed.mp4"
+    assert sample(*flags, output=whole) == 0
+    save = resume.StateFile.save
+
+    def save_and_die(self, done, latents):
+        save(self, done, latents)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.StateFile, "save", save_and_die)
+        assert sample(*flags, output=killed) == 130
+    assert [path.name for path in tmp_path.iterdir() if "killed" in path.name] == [
+        ".killed.mp4.unfinished.npz"
+    ]
+    capsys.readouterr()
+
+    # when it is resumed with another seed, then that is refused
+    assert sample(*flags, "--resume", "--seed=1", output=killed) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 + error.count("warning:")
+    assert "the unfinished video was made with seed=0, not 1" in error
+
+    # when it is resumed as it was, then the result is the whole video, and nothing else is left
+    assert sample(*flags, "--resume", output=killed) == 0
+    assert "denoising 9 frames in 2 steps from step 2" in capsys.readouterr().out
+    np.testing.assert_array_equal(read_video(killed)[0], read_video(whole)[0])
+    assert read_video(whole)[0].shape == (9, 16, 72, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.mp4", "whole.mp4"]
 
 
 def copy_weights(files, tmp_path):
@@ -135,8 +168,10 @@ MISTAKES = {
     "unknown dtype": ("--dtype=float8", 2, "invalid choice: 'float8'"),
     "negative seed": ("--seed=-1", 2, "must be from 0 to 4294967295"),
     "odd width": ("--width=25", 2, "width 25 is no multiple of the VAE factor 2; 24 would be"),
-    "too many frames": ("--frames=7", 2, "7 frames are more than the 6 positions"),
-    "more frames than poses": ("--frames=6", 2, "has 5 frames, --frames asks for 6"),
+    "more frames than poses": ("--frames=10", 2, "has 9 frames, --frames asks for 10"),
+    "negative overlap": ("--overlap=-1", 2, "--overlap: must be at least 0, got -1"),
+    "overlap of whole windows": ("--overlap=6", 2, "overlap must be from 0 to 5 in windows of 6"),
+    "unknown windows": ("--window-method=loop", 2, "invalid choice: 'loop'"),
     "unknown kind of video": ("--output=a.avi", 2, "a.avi: must end in .mp4 or .mov or .mkv"),
     # files that cannot be used: exit code 1
     "no reference": ("--reference=/none.png", 1, "/none.png: no such picture"),
@@ -218,8 +253,8 @@ def test_help_is_quick_and_teaches():
         for line in done.stderr.splitlines()
     )
     flags = (
-        "weights reference poses output width height frames steps guidance_scale seed dtype gif "
-        "side_by_side"
+        "weights reference poses output width height frames steps guidance_scale seed dtype "
+        "window_method overlap resume gif side_by_side"
     )
     for flag in flags.split():
         assert f"--{flag}" in done.stdout

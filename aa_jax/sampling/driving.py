@@ -1,0 +1,220 @@
+"""Poses for `sample.py` from a driving video, or from keypoints of somebody else's body.
+
+Both end in a file of keypoints beside the result, which `--poses` takes as well, and a report:
+
+    me.mp4               the result
+    me.poses.npz         the poses it was made from
+    me.retargeting.json  every ratio that fitted the driver's body to the reference's
+    me.overlay.mp4       driving video and reference picture with their skeletons
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from aa_jax import files
+from aa_jax.config import SkeletonConfig
+from aa_jax.pose.detection import Detector, detect_people, detect_picture, model_files
+from aa_jax.pose.drawing import draw_keypoints
+from aa_jax.pose.keypoints import Keypoints
+from aa_jax.pose.retargeting import Anchor, Method, retarget
+from aa_jax.pose.smoothing import Method as Smoothing
+from aa_jax.pose.smoothing import fill_gaps, smooth
+
+Picture = UInt8[np.ndarray, "h w 3"]
+Report = Callable[[str], None]
+
+_OVERLAY_HEIGHT = 512
+_CROWDED = 0.1
+
+
+class DrivingError(ValueError):
+    """A driving video has no poses to give; the message names it and says why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrivingOptions:
+    """How a driver's poses become the character's.
+
+    Attributes:
+      person: of several people, `best`: in every frame the one with the highest mean body score;
+        `tracked`: the same one all through the clip.
+      smoothing: see `aa_jax.pose.smoothing.smooth`.
+      retargeting: `none`, or the method of `aa_jax.pose.retargeting.retarget`.
+      anchor: its anchor.
+    """
+
+    person: Literal["best", "tracked"] = "best"
+    smoothing: Smoothing = "one_euro"
+    retargeting: Method | Literal["none"] = "bones"
+    anchor: Anchor = "auto"
+
+
+def poses_from_video(
+    video: Path,
+    reference: Picture,
+    output: Path,
+    *,
+    style: SkeletonConfig,
+    options: DrivingOptions,
+    detector: Detector | None = None,
+    dwpose: str | Path | None = None,
+    reference_poses: Path | None = None,
+    max_frames: int | None = None,
+    progress: bool = False,
+    report: Report = print,
+) -> Path:
+    """Detects, smooths and retargets the poses of a video; writes what the module names.
+
+    Args:
+      video: any video; of a variable frame rate, the frames shown at a constant one are taken.
+      reference: the character, RGB.
+      output: the result's path, from which the other files' names come.
+      style: how skeletons are drawn in the overlay.
+      detector: by default DWPose with the model files of the folder `dwpose`.
+      reference_poses: the character's keypoints; by default they are detected in the picture.
+      max_frames: use at most so many frames, from the start.
+      progress: show progress bars.
+      report: takes lines about what is being done and what is doubtful.
+
+    Returns:
+      The file of keypoints.
+
+    Raises:
+      DrivingError, DetectionError, KeypointsError, VideoError: in one line, naming the file.
+    """
+    from aa_jax.data.video import scan_video
+
+    detector = detector or Detector(*model_files(dwpose))
+    scan = scan_video(video)
+    frames = scan.steady_frames[:max_frames]
+    report(f"detecting poses in {len(frames)} frames of {video}")
+    people = detect_people(video, detector, progress=progress, max_frames=int(frames[-1]) + 1)
+    found = people.people_found[frames]
+    if not found.any():
+        raise DrivingError(f"{video}: no person is found in its {len(frames)} frames")
+    if (crowded := float((found > 1).mean())) > _CROWDED and options.person == "best":
+        report(
+            f"warning: {video}: several people in {crowded:.0%} of the frames; the one seen best "
+            "in each is taken, --person tracked follows one through the clip"
+        )
+    driver = people.keypoints(track=options.person == "tracked")[frames]
+    driver = dataclasses.replace(driver, fps=scan.fps)
+    driver = smooth(fill_gaps(driver), options.smoothing)
+    if reference_poses is not None:
+        character = _reference_keypoints(reference_poses, reference)
+    else:
+        character = detect_picture(reference, detector)
+    fitted = _fit(driver, character, output, options, report)
+    overlay = output.with_name(f"{output.stem}.overlay.mp4")
+    _write_overlay(overlay, video, frames, reference, driver, fitted, style)
+    report(f"wrote {overlay}: driving video and reference with their skeletons")
+    return _save(fitted, output)
+
+
+def fit_poses(
+    poses: Path,
+    reference_poses: Path,
+    reference: Picture,
+    output: Path,
+    *,
+    options: DrivingOptions,
+    max_frames: int | None = None,
+    report: Report = print,
+) -> Path:
+    """Retargets keypoints to the character's, and writes them and the report.
+
+    Args:
+      poses: `.npz`, OpenPose `.json`, or a folder of `*_keypoints.json`.
+      reference_poses: the character's keypoints in the reference picture, as such a file.
+
+    Returns:
+      The file of keypoints beside `output`.
+
+    Raises:
+      KeypointsError: one of the two cannot be used.
+    """
+    driver = Keypoints.load(poses)[:max_frames]
+    character = _reference_keypoints(reference_poses, reference)
+    return _save(_fit(driver, character, output, options, report), output)
+
+
+def _reference_keypoints(path: Path, reference: Picture) -> Keypoints:
+    height, width = reference.shape[:2]
+    return Keypoints.load(path, width=width, height=height).resized(width, height)
+
+
+def _fit(
+    driver: Keypoints,
+    character: Keypoints,
+    output: Path,
+    options: DrivingOptions,
+    report: Report,
+) -> Keypoints:
+    if options.retargeting == "none":
+        return driver
+    fitted, ratios = retarget(driver, character, anchor=options.anchor, method=options.retargeting)
+    path = output.with_name(f"{output.stem}.retargeting.json")
+    files.write_text(path, json.dumps(ratios.as_dict(), indent=2) + "\n")
+    report(f"fitted the poses to the reference, scale {ratios.scale:.2f}; ratios in {path}")
+    for line in ratios.warnings:
+        report(f"warning: {line}")
+    return fitted
+
+
+def _save(keypoints: Keypoints, output: Path) -> Path:
+    path = output.with_name(f"{output.stem}.poses.npz")
+    keypoints.save(path)
+    return path
+
+
+# --- the overlay --------------------------------------------------------------------------------
+
+
+def _write_overlay(path, video, frames, reference, driver, fitted, style) -> None:
+    """Left the driving video, right the reference, each with the skeleton that belongs to it.
+
+    Without retargeting the driver's skeleton lies on both, resized.
+    """
+    from aa_jax.data.pictures import resize
+    from aa_jax.data.video import write_video
+
+    sizes = [
+        (round(picture.width / picture.height * _OVERLAY_HEIGHT), _OVERLAY_HEIGHT)
+        for picture in (driver, fitted)
+    ]
+    still = resize(reference, *sizes[1])
+
+    def pictures() -> Iterator[Picture]:
+        for t, frame in enumerate(_chosen(video, frames)):
+            left = _with_skeleton(resize(frame, *sizes[0]), driver[t : t + 1], style)
+            right = _with_skeleton(still, fitted[t : t + 1], style)
+            yield np.concatenate([left, right], axis=1)
+
+    write_video(path, pictures(), driver.fps)
+
+
+def _chosen(video: Path, frames: np.ndarray) -> Iterator[Picture]:
+    """The frames of the given indices, which never go down but may repeat."""
+    from aa_jax.data.video import open_video
+
+    times = np.bincount(frames)
+    with open_video(video) as opened:
+        for count, frame in zip(times, opened.frames, strict=False):
+            for _ in range(count):
+                yield frame
+
+
+def _with_skeleton(picture: Picture, keypoints: Keypoints, style: SkeletonConfig) -> Picture:
+    height, width = picture.shape[:2]
+    skeleton = draw_keypoints(keypoints, width, height, style)[0]
+    drawn = skeleton.any(-1, keepdims=True)
+    # Integers: half-bright picture below, skeleton above.
+    return np.where(drawn, picture // 4 + skeleton // 4 * 3, picture)

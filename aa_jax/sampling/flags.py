@@ -1,0 +1,220 @@
+"""The command line of `sample.py`.
+
+Parsing needs the standard library only, so that `--help` and mistakes answer at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DESCRIPTION = """\
+Animates a character: one reference picture and a sequence of poses become a video.
+
+Without flags the bundled example runs: a small trained model brings a drawn puppet to life.
+"""
+
+EXAMPLES = """\
+examples:
+  the bundled example, written to animation.mp4
+    python sample.py
+  another character, the bundled poses; reference, skeleton and result next to each other
+    python sample.py --reference me.png --side_by_side --output me.mp4
+  your own weights and poses, sixteen frames
+    python sample.py --weights runs/stage2/weights --reference me.png --poses dance.npz --frames 16
+  skeleton pictures drawn elsewhere, faster and without guidance
+    python sample.py --poses skeletons/ --steps 10 --guidance_scale 1
+  a person dancing in a video, sound included (pip install 'aa_jax[pose]', docs/poses.md)
+    python sample.py --reference me.png --driving dance.mp4 --dwpose models/ --output me.mp4
+  poses of somebody else, fitted to the reference's body
+    python sample.py --reference me.png --poses dance.npz --reference_poses me.json
+  a minute of video; the same command with --resume goes on where it was interrupted
+    python sample.py --poses ballet.npz --frames 1440 --output ballet.mp4
+
+Settings that are not given (size, frames, steps, guidance, windows) come from the weights'
+config.json.
+"""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags; raises `SystemExit` after `--help` and, with one line on stderr, for mistakes."""
+    return _parser().parse_args([_underscored(argument) for argument in arguments])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        print(f"error: {message} (see --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sample.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--weights",
+        metavar="DIR",
+        default="bundled",
+        help="weights directory (config.json beside safetensors); default: the bundled model",
+    )
+    add("--reference", metavar="PICTURE", help="the character; default: a bundled puppet")
+    poses = parser.add_mutually_exclusive_group()
+    poses.add_argument(
+        "--poses",
+        metavar="PATH",
+        help="keypoints (.npz, OpenPose .json or a folder of them), a folder of skeleton pictures, "
+        "or a skeleton video; default: a bundled dance",
+    )
+    poses.add_argument(
+        "--driving",
+        type=Path,
+        metavar="VIDEO",
+        help="take the poses, frame rate and sound of a video: detected, smoothed, fitted to the "
+        "reference's body; see docs/poses.md",
+    )
+    add(
+        "--dwpose",
+        metavar="DIR",
+        help="folder of the pose detector's yolox_l.onnx and dw-ll_ucoco_384.onnx; "
+        "default: AA_JAX_DWPOSE_DIR",
+    )
+    add(
+        "--person",
+        choices=("best", "tracked"),
+        default="best",
+        help="of several people in the driving video: in every frame the one seen best, or the "
+        "same one all through; default: %(default)s",
+    )
+    add(
+        "--smoothing",
+        choices=("one_euro", "savgol", "none"),
+        default="one_euro",
+        help="how jitter is removed from detected poses; default: %(default)s",
+    )
+    add(
+        "--reference_poses",
+        type=Path,
+        metavar="PATH",
+        help="keypoints of the reference picture; --poses are then fitted to them, and --driving "
+        "need not detect them",
+    )
+    add(
+        "--retargeting",
+        choices=("bones", "affine", "none"),
+        default="bones",
+        help="how poses are fitted to the reference's body: every bone, the figure as a whole, or "
+        "not at all; default: %(default)s",
+    )
+    add(
+        "--anchor",
+        choices=("auto", "neck", "ground"),
+        default="auto",
+        help="what keeps its place when poses are fitted; default: %(default)s",
+    )
+    add(
+        "--output",
+        type=_video_path,
+        metavar="VIDEO",
+        default="animation.mp4",
+        help="where the H.264 video goes (.mp4, .mov or .mkv); default: %(default)s",
+    )
+    add("--width", type=_count, metavar="PIXELS", help="width of the video")
+    add("--height", type=_count, metavar="PIXELS", help="height of the video")
+    add("--frames", type=_count, metavar="N", help="how many poses to use, from the first")
+    add("--steps", type=_count, metavar="N", help="DDIM steps; more are slower and finer")
+    add(
+        "--guidance_scale",
+        type=_scale,
+        metavar="X",
+        help="how strongly the reference is imposed; 1 is no guidance and twice as fast",
+    )
+    add("--seed", type=_seed, default=0, metavar="N", help="names the noise; default: 0")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the computation; bfloat16 is for GPUs and TPUs; default: %(default)s",
+    )
+    add(
+        "--window_method",
+        choices=("blend", "edge", "uniform"),
+        help="how videos longer than one window of frames are put together; see "
+        "docs/long_videos.md",
+    )
+    add(
+        "--overlap",
+        type=_overlap,
+        metavar="N",
+        help="frames that neighbouring windows share (edge: always half of them)",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with a long video that was interrupted, from its last whole step",
+    )
+    add("--gif", action="store_true", help="write a GIF beside the video too")
+    add(
+        "--side_by_side",
+        action="store_true",
+        help="show reference, skeleton and result next to each other",
+    )
+    return parser
+
+
+def _underscored(argument: str) -> str:
+    """`--guidance-scale=2` as `--guidance_scale=2`: both spellings are accepted."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+def _video_path(text: str) -> Path:
+    from aa_jax.data.video import VideoError, check_suffix
+
+    try:
+        check_suffix(text)
+    except VideoError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
+
+
+def _count(text: str) -> int:
+    value = _number(int, text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def _overlap(text: str) -> int:
+    value = _number(int, text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = _number(int, text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, got {text}")
+    return value
+
+
+def _scale(text: str) -> float:
+    value = _number(float, text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number from 0 up, got {text}")
+    return value
+
+
+def _number(kind: type, text: str):
+    try:
+        return kind(text)
+    except ValueError:
+        kinds = {int: "a whole number", float: "a number"}
+        raise argparse.ArgumentTypeError(f"must be {kinds[kind]}, got {text!r}") from None

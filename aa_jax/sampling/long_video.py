@@ -1,0 +1,317 @@
+"""Videos of any length: windows of frames denoised together, with constant device memory.
+
+    windows = Windows.for_weights(config.sampling, config.model)
+    for frames in long_video.animate(pipeline, params, picture, skeletons, windows=windows, ...):
+        ...                                                   # uint8 [some, h, w, 3], in order
+
+One compiled step of fixed shape, [one window per device, t frames], is driven from the host over
+timesteps and windows. Latents live on the host, and so does the sum of the windows' predictions of
+a frame, until the last of its windows is done; skeletons are encoded window by window, and frames
+decoded as they are asked for. So nothing compiled and nothing on the device grows with the video.
+Windows are spread over the devices of a mesh with one axis, `context`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float, Int, PyTree, UInt8
+
+from aa_jax.data.pictures import resize
+from aa_jax.diffusion import ddim
+from aa_jax.models.image_encoder import preprocess
+from aa_jax.models.unet import Reference
+from aa_jax.sampling import pipeline as pipeline_lib
+from aa_jax.sampling.pipeline import Conditions, Pipeline
+from aa_jax.sampling.resume import StateFile
+from aa_jax.sampling.windows import Plan, Windows
+
+Frames = Int[np.ndarray, " t"]
+Latents = Float[np.ndarray, "t h w c"]
+
+
+class Skeletons(Protocol):
+    """Skeleton pictures uint8 [t, h, w, 3]: an array, or what draws those that are asked for."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, frames: Int[np.ndarray, ...]) -> UInt8[np.ndarray, "... h w 3"]: ...
+
+
+class Step(NamedTuple):
+    """The video after a denoising step.
+
+    Attributes:
+      index: of the step, from 0.
+      latents: [t, h, w, c]; the next step changes them in place.
+    """
+
+    index: int
+    latents: Float[np.ndarray, "t h w c"]
+
+
+def animate(
+    pipeline: Pipeline,
+    params: PyTree,
+    reference: UInt8[np.ndarray, "y x 3"],
+    skeletons: Skeletons,
+    *,
+    windows: Windows,
+    steps: int,
+    guidance_scale: float,
+    seed: int = 0,
+    eta: float = 0.0,
+    state: StateFile | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = False,
+    report: Callable[[str], None] = lambda phase: None,
+) -> Iterator[UInt8[np.ndarray, "some h w 3"]]:
+    """Animates one picture, yielding frames in order as they are decoded.
+
+    A video that fits one window is sampled in one piece, as `Pipeline.animate` does.
+
+    Args:
+      pipeline: of the model.
+      params: parameter trees by network name.
+      reference: the character, of any size.
+      skeletons: one skeleton picture per frame, of the video's size.
+      windows: how the video is cut.
+      steps: DDIM steps.
+      guidance_scale: of classifier-free guidance; at 1 or less there is none.
+      seed: names the noise; that of a frame depends on seed and frame index alone.
+      eta: see `Pipeline.animate_batch`.
+      state: where the latents are kept after every step, and gone on from if they are there.
+      devices: that share the windows; by default all of this process.
+      progress: show a bar.
+      report: called with a line of text at the start of each phase.
+
+    Raises:
+      ConfigError: a size or the number of steps is impossible.
+    """
+    frames, height, width = skeletons.shape[:3]
+    pipeline.check(height=height, width=width, steps=steps)
+    settings = {"steps": steps, "guidance_scale": guidance_scale, "seed": seed, "eta": eta}
+    if frames <= windows.frames:
+        pictures = skeletons[np.arange(frames)]
+        yield pipeline.animate(params, reference, pictures, **settings, report=report)
+        return
+
+    report(f"encoding the reference picture for {frames} frames")
+    conditions = pipeline_lib.encode_reference(
+        pipeline,
+        params,
+        resize(reference, width, height)[None],
+        preprocess(reference, pipeline.model.image_encoder.image_size)[None],
+    )
+    done, latents = (state.load() if state else None) or (
+        0,
+        initial_noise(pipeline, seed, frames, height, width, chunk=windows.frames),
+    )
+    count = sum(len(windows.plan(frames, step=i, steps=steps).frames) for i in range(done, steps))
+    first = f"from step {done + 1} " if done else ""
+    report(f"denoising {frames} frames in {steps} steps {first}({count} windows)")
+    for step in denoise(
+        pipeline, params, *conditions, skeletons, latents,
+        windows=windows, first_step=done, devices=devices, progress=progress, **settings,
+    ):  # fmt: skip
+        latents = step.latents
+        if state:
+            state.save(step.index + 1, latents)
+    report(f"decoding {frames} frames")
+    yield from pipeline.decode(params, latents)
+
+
+def initial_noise(
+    pipeline: Pipeline, seed: int, frames: int, height: int, width: int, *, chunk: int
+) -> Float[np.ndarray, "t h w c"]:
+    """`Pipeline.noise` on the host, drawn `chunk` frames at a time."""
+    noise = None
+    for indices in _chunks(np.arange(frames), chunk):
+        drawn = np.asarray(pipeline.noise(seed, indices, height, width))
+        if noise is None:
+            noise = np.empty((frames, *drawn.shape[1:]), drawn.dtype)
+        noise[indices] = drawn
+    return noise
+
+
+def denoise(
+    pipeline: Pipeline,
+    params: PyTree,
+    image_embeds: Float[jax.Array, "1 1 d"],
+    reference: Reference,
+    skeletons: Skeletons,
+    latents: Float[np.ndarray, "t h w c"],
+    *,
+    windows: Windows,
+    steps: int,
+    guidance_scale: float,
+    seed: int = 0,
+    eta: float = 0.0,
+    first_step: int = 0,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = False,
+    observe: Callable[[int, Frames, Latents], None] = lambda step, frames, prediction: None,
+) -> Iterator[Step]:
+    """Denoises a long video, yielding after every DDIM step.
+
+    Args:
+      pipeline: of the model.
+      params: parameter trees by network name.
+      image_embeds: the reference picture's embedding.
+      reference: the reference picture's keys and values.
+      skeletons: skeleton pictures.
+      latents: before step `first_step`.
+      windows: how the video is cut.
+      steps: DDIM steps in all.
+      guidance_scale: at 1 or less there is no guidance.
+      seed: names the fresh noise of `eta`.
+      eta: see `Pipeline.animate_batch`.
+      first_step: the step to begin with.
+      devices: that share the windows; by default all of this process.
+      progress: show a bar.
+      observe: called with a step, some frames' indices, and what their windows predicted together.
+    """
+    from tqdm import tqdm
+
+    predict = _predictor(
+        pipeline, params, image_embeds, reference, guidance_scale, devices or jax.local_devices()
+    )
+    timesteps = ddim.timesteps(pipeline.schedule, steps)
+    previous = ddim.previous_timesteps(pipeline.schedule, steps)
+    key = pipeline_lib.stream(seed, "ddim")
+    latents = np.array(latents)
+    plans = [windows.plan(len(latents), step=i, steps=steps) for i in range(steps)]
+    total = sum(len(plan.frames) for plan in plans[first_step:])
+    with tqdm(total=total, unit="window", disable=not progress, leave=False) as bar:
+        for i in range(first_step, steps):
+            bar.set_description(f"step {i + 1} of {steps}")
+            advance = functools.partial(
+                _ddim_step, pipeline, eta, timesteps[i], previous[i], jax.random.fold_in(key, i)
+            )
+            for done, frames, prediction in predict(skeletons, latents, timesteps[i], plans[i]):
+                observe(i, frames, prediction)
+                for part in _chunks(np.arange(len(frames)), windows.frames):
+                    some = frames[part]
+                    latents[some] = advance(prediction[part], latents[some], some)
+                bar.update(done)
+            yield Step(i, latents)
+
+
+def _chunks(indices: Frames, size: int) -> Iterator[Frames]:
+    """Indices in chunks of one size, so that one compiled shape serves all.
+
+    The last chunk repeats the last index.
+    """
+    for start in range(0, len(indices), size):
+        chunk = indices[start : start + size]
+        yield np.pad(chunk, (0, size - len(chunk)), "edge")
+
+
+def _predictor(
+    pipeline: Pipeline,
+    params: PyTree,
+    image_embeds: jax.Array,
+    reference: Reference,
+    guidance_scale: float,
+    devices: Sequence[jax.Device],
+) -> Callable[[Skeletons, Latents, Any, Plan], Iterator[tuple[int, Frames, Latents]]]:
+    """A function of one step that yields predictions of frames whose last window is done.
+
+    It yields the number of windows done since, the frames' indices and their predictions. The
+    latents of these frames are not read again and may be overwritten.
+    """
+    mesh = jax.make_mesh((len(devices),), ("context",), (AxisType.Auto,), devices=devices)
+    everywhere, windowed = NamedSharding(mesh, P()), NamedSharding(mesh, P("context"))
+    constant = jax.device_put((params, image_embeds, reference), everywhere)
+    scale = np.float32(guidance_scale)
+
+    def launch(skeletons, latents, timestep, plan: Plan) -> jax.Array:
+        """Starts the denoising of at most one window per device."""
+        missing = len(devices) - len(plan.frames)
+        frames = np.pad(plan.frames, ((0, missing), (0, 0)), "edge")
+        inputs = jax.device_put((latents[frames], skeletons[frames]), windowed)
+        return _predict_windows(
+            pipeline, guidance_scale > 1, mesh, *constant, *inputs, timestep, scale
+        )
+
+    def predict(skeletons, latents, timestep, plan: Plan):
+        last_window = {frame: w for w, row in enumerate(plan.frames.tolist()) for frame in row}
+        sums: dict[int, np.ndarray] = {}
+
+        def add(start: int, part: Plan, predictions: jax.Array) -> tuple[int, Frames, Latents]:
+            for frames, weights, new in zip(*part, np.asarray(predictions), strict=False):
+                for frame, weight, row in zip(frames.tolist(), weights, new, strict=True):
+                    sums[frame] = sums.get(frame, 0.0) + weight * row
+            stop = start + len(part.frames)
+            finished = [frame for frame in sorted(sums) if last_window[frame] < stop]
+            complete = [sums.pop(frame) for frame in finished]
+            empty = np.empty((0, *latents.shape[1:]), latents.dtype)
+            return (
+                stop - start,
+                np.asarray(finished, int),
+                np.stack(complete) if complete else empty,
+            )
+
+        running = None  # one launch ahead of the sums: the host works while the devices do
+        for start in range(0, len(plan.frames), len(devices)):
+            part = Plan(*(rows[start : start + len(devices)] for rows in plan))
+            launched = start, part, launch(skeletons, latents, timestep, part)
+            if running:
+                yield add(*running)
+            running = launched
+        yield add(*running)
+
+    return predict
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _predict_windows(
+    pipeline: Pipeline,
+    guided: bool,
+    mesh: Mesh,
+    params: PyTree,
+    image_embeds: Any,
+    reference: Reference,
+    latents: Any,
+    skeletons: Any,
+    timestep: Any,
+    guidance_scale: Any,
+) -> jax.Array:
+    """Predictions [n, t, h, w, c] of n windows, each denoised whole on one device."""
+
+    def local(params, image_embeds, reference, latents, skeletons, timestep, guidance_scale):
+        def repeated(x):
+            return jnp.broadcast_to(x, (len(latents), *x.shape[1:]))
+
+        conditions = Conditions(
+            image_embeds=repeated(image_embeds),
+            reference=jax.tree.map(repeated, reference),
+            pose_features=pipeline_lib.encode_skeletons(pipeline, params, skeletons),
+        )
+        scale = guidance_scale if guided else None
+        return pipeline_lib.predictor(pipeline, params, conditions, scale)(latents, timestep)
+
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(P(), P(), P(), P("context"), P("context"), P(), P()),
+        out_specs=P("context"),
+    )(params, image_embeds, reference, latents, skeletons, timestep, guidance_scale)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _ddim_step(
+    pipeline: Pipeline, eta: float, timestep, previous, key, prediction, latents, frames
+) -> jax.Array:
+    """One step of some frames, whose indices name their fresh noise."""
+    fresh = pipeline_lib.frame_noise(key, frames, latents.shape[1:]) if eta > 0 else None
+    return ddim.ddim_step(
+        pipeline.schedule, prediction, latents, timestep, previous, eta=eta, noise=fresh
+    )[0]

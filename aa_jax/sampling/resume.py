@@ -1,0 +1,90 @@
+"""The unfinished latents of a long video, kept beside it so that a killed run can go on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+
+class ResumeError(ValueError):
+    """An unfinished video cannot be gone on with; the message names the file and the fix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StateFile:
+    """The state after the last whole denoising step, in one `.npz` file that is never half-written.
+
+    Attributes:
+      path: of the file.
+      settings: everything the latents follow from, by the names users know, as JSON values.
+      resume: go on from the file if it is there; otherwise it is only written.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    resume: bool = True
+
+    @classmethod
+    def beside(cls, output: Path, settings: Mapping[str, Any], *, resume: bool) -> StateFile:
+        """The state of the video `output`: a hidden file in the same folder."""
+        return cls(output.with_name(f".{output.name}.unfinished.npz"), settings, resume)
+
+    def load(self) -> tuple[int, Float[np.ndarray, "t h w c"]] | None:
+        """Steps done and the latents after them; None if there is nothing to go on from.
+
+        Raises:
+          ResumeError: the file is broken, or its settings are others.
+        """
+        if not (self.resume and self.path.exists()):
+            return None
+        try:
+            with self.path.open("rb") as file, np.load(file) as arrays:
+                found = json.loads(str(arrays["settings"]))
+                done, latents = int(arrays["done"]), arrays["latents"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ResumeError(
+                f"{self.path}: cannot be read ({error}); start again without --resume"
+            ) from None
+        for name, value in json.loads(json.dumps(self.settings)).items():
+            if found.get(name) != value:
+                raise ResumeError(
+                    f"{self.path}: the unfinished video was made with {name}={found.get(name)}, "
+                    f"not {value}; give the same settings or start again without --resume"
+                )
+        return done, latents
+
+    def save(self, done: int, latents: Float[np.ndarray, "t h w c"]) -> None:
+        """Replaces the file by the state after `done` steps."""
+        temporary = self.path.with_name(f"{self.path.name}.part")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, settings=json.dumps(self.settings), done=done, latents=latents)
+            temporary.replace(self.path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def remove(self) -> None:
+        """Takes the file away when the video is complete."""
+        self.path.unlink(missing_ok=True)
+
+
+def digest(parts: Iterable[Path | np.ndarray]) -> str:
+    """A short name of the content of files and arrays."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            total.update(np.ascontiguousarray(part))
+    return total.hexdigest()[:16]
