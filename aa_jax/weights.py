@@ -1,19 +1,18 @@
 """The weights directory: one safetensors file per network beside a `config.json`.
 
 `config.json` holds the architecture, the noise schedule, the skeleton style, the sampling defaults
-and where the weights came from, so that a directory needs nothing else to be sampled from.
+and where the weights came from, so that a directory needs nothing else to be sampled from. A
+directory may hold some of the networks only: those whose files are there. Their part of the
+architecture is then what counts; the rest is filled in when the others are added.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib.resources
 import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,23 @@ import numpy as np
 from flax import traverse_util
 
 from aa_jax import config as config_lib
+from aa_jax import files
 
 Params = Mapping[str, Any]
 
 BUNDLED = "bundled"
 """Names the weights that come with the package wherever a weights directory is asked for."""
+
+
+SECTIONS = {
+    "vae": "autoencoder",
+    "image_encoder": "image_encoder",
+    "reference_unet": "unet",
+    "denoising_unet": "unet",
+    "motion_module": "motion_module",
+    "pose_guider": "pose_guider",
+}
+"""The part of `ModelConfig` that describes each network."""
 
 
 class WeightsError(ValueError):
@@ -52,9 +63,11 @@ def resolve(directory: str | Path) -> Path:
 
 
 @functools.cache
-def abstract_params(model: config_lib.ModelConfig) -> dict[str, Any]:
-    """Shapes and dtypes of every network of the model, by name; allocates nothing."""
-    return jax.eval_shape(lambda: init_params(jax.random.key(0), model))
+def abstract_params(
+    model: config_lib.ModelConfig, networks: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """Shapes and dtypes by name of the networks named, by default of all; allocates nothing."""
+    return jax.eval_shape(lambda: init_params(jax.random.key(0), model, networks))
 
 
 def init_params(
@@ -72,8 +85,8 @@ def init_params(
         encoder = image_encoder.ImageEncoder(model.image_encoder)
         params["image_encoder"] = encoder.init_params(keys[1])
     if wanted - params.keys():
-        params |= animate_anyone.init_params(keys[2], model)
-    return {name: tree for name, tree in params.items() if name in wanted}
+        params |= animate_anyone.init_params(keys[2], model, wanted)
+    return params
 
 
 def load_config(directory: str | Path) -> WeightsConfig:
@@ -94,6 +107,33 @@ def load_config(directory: str | Path) -> WeightsConfig:
         raise WeightsError(f"{path}: {error}") from None
 
 
+def networks(directory: str | Path) -> tuple[str, ...]:
+    """The networks whose files a weights directory holds."""
+    folder = resolve(directory)
+    return tuple(n for n in config_lib.NETWORKS if (folder / f"{n}.safetensors").exists())
+
+
+def differences(
+    network: str, a: config_lib.ModelConfig, b: config_lib.ModelConfig
+) -> tuple[str, ...]:
+    """Fields of two architectures that make a network's parameters mean something else.
+
+    Many leave no trace in the parameters' shapes: numbers of heads, positions, groups.
+    """
+    section = SECTIONS[network]
+    names = [f"{section}.{field.name}" for field in dataclasses.fields(getattr(a, section))]
+    if network == "motion_module":
+        names = [*(set(names) - {"motion_module.enabled"}), "unet.group_norm_scope"]
+    elif section == "unet":  # single frames, as in stage 1, know no scope
+        names.remove("unet.group_norm_scope")
+    return tuple(sorted(n for n in names if field_of(a, n) != field_of(b, n)))
+
+
+def field_of(config: Any, name: str) -> Any:
+    """A nested field by its dotted name."""
+    return functools.reduce(getattr, name.split("."), config)
+
+
 def load(
     directory: str | Path,
     *,
@@ -112,24 +152,42 @@ def load(
       The directory's config, and parameter trees by network name as numpy arrays.
 
     Raises:
-      WeightsError: a file is missing or truncated, or entries are missing, unexpected, mis-shaped.
+      WeightsError: a file is missing or truncated, of another architecture than `model`, or entries
+        are missing, unexpected, mis-shaped.
     """
     directory = resolve(directory)
     config = load_config(directory)
-    expected = abstract_params(model or config.model)
-    names = list(expected) if networks is None else list(networks)
+    names = None if networks is None else tuple(networks)
+    expected = abstract_params(model or config.model, names)
+    names = names or tuple(expected)
+    _check_present(directory, names)
+    for name in names if model else ():
+        for field in differences(name, config.model, model):
+            there, wanted = field_of(config.model, field), field_of(model, field)
+            raise WeightsError(
+                f"{directory / 'config.json'}: {name} is of another architecture: model.{field} is "
+                f"{there!r} there, {wanted!r} is asked for"
+            )
     return config, {
         name: _load_network(directory / f"{name}.safetensors", expected[name], dtype)
         for name in names
     }
 
 
+def _check_present(directory: Path, names: Iterable[str]) -> None:
+    present = networks(directory)
+    if absent := [name for name in names if name not in present]:
+        raise WeightsError(
+            f"{directory / absent[0]}.safetensors: no such file; the directory holds "
+            f"{', '.join(present) or 'no networks'}, without {', '.join(absent)}: add what is "
+            "missing (python -m convert --help), or name those to take (config.init.networks)"
+        )
+
+
 def _load_network(path: Path, expected: Params, dtype: Any) -> dict[str, Any]:
     import safetensors
     from safetensors.numpy import load_file
 
-    if not path.exists():
-        raise WeightsError(f"{path}: no such file; the architecture in config.json needs it")
     try:
         found = load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
@@ -137,16 +195,16 @@ def _load_network(path: Path, expected: Params, dtype: Any) -> dict[str, Any]:
     wanted = traverse_util.flatten_dict(expected, sep=".")
     problems = []
     if missing := sorted(wanted.keys() - found.keys()):
-        problems.append(f"missing {_some(missing)}")
+        problems.append(f"missing {some(missing)}")
     if unexpected := sorted(found.keys() - wanted.keys()):
-        problems.append(f"unexpected {_some(unexpected)}")
+        problems.append(f"unexpected {some(unexpected)}")
     misshaped = [
         f"{k} {found[k].shape}, expected {wanted[k].shape}"
         for k in sorted(wanted.keys() & found.keys())
         if found[k].shape != wanted[k].shape
     ]
     if misshaped:
-        problems.append(f"mis-shaped {_some(misshaped)}")
+        problems.append(f"mis-shaped {some(misshaped)}")
     if problems:
         raise WeightsError(f"{path}: weights of another architecture: {'; '.join(problems)}")
     return traverse_util.unflatten_dict(
@@ -154,7 +212,8 @@ def _load_network(path: Path, expected: Params, dtype: Any) -> dict[str, Any]:
     )
 
 
-def _some(names: list[str], most: int = 3) -> str:
+def some(names: list[str], most: int = 3) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -170,7 +229,7 @@ def save(
     """
     from safetensors.numpy import save_file
 
-    with replacing(Path(directory)) as folder:
+    with files.replacing(Path(directory)) as folder:
         text = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(text + "\n")
         for name, tree in params.items():
@@ -179,22 +238,3 @@ def save(
             path = folder / f"{name}.safetensors"
             save_file(arrays, path)
             path.chmod(0o644)  # safetensors lets the owner alone read
-
-
-@contextlib.contextmanager
-def replacing(directory: Path) -> Iterator[Path]:
-    """Gives a temporary folder that takes `directory`'s place when the block ends well."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        if directory.exists():
-            old = temporary.with_name(f"{temporary.name}.old")
-            directory.rename(old)
-            temporary.rename(directory)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

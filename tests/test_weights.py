@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -6,6 +7,7 @@ import pytest
 from tiny_run import tiny_config
 
 from aa_jax import weights
+from aa_jax.config import NETWORKS, ModelConfig
 from aa_jax.weights import WeightsError
 
 
@@ -109,3 +111,58 @@ def test_another_architecture_is_refused_by_name(directory):
     (directory / "config.json").write_text(json.dumps(values))
     with pytest.raises(WeightsError, match="another architecture"):
         weights.load(directory)
+
+
+def test_a_directory_may_hold_some_networks_only(directory):
+    (directory / "image_encoder.safetensors").unlink()
+    assert "image_encoder" not in weights.networks(directory)
+    with pytest.raises(WeightsError, match=r"holds vae, .*, without image_encoder: add what is"):
+        weights.load(directory)
+    _, loaded = weights.load(directory, networks=("vae",))
+    assert set(loaded) == {"vae"}
+
+
+def test_every_tensor_may_have_its_own_dtype(directory, params):
+    import ml_dtypes
+
+    def change(tensors):
+        tensors["conv_in.bias"] = tensors["conv_in.bias"].astype(np.float16)
+        tensors["conv_in.kernel"] = tensors["conv_in.kernel"].astype(ml_dtypes.bfloat16)
+
+    change_tensors(directory / "denoising_unet.safetensors", change)
+    _, loaded = weights.load(directory, networks=("denoising_unet",))
+    tree, before = loaded["denoising_unet"], params["denoising_unet"]
+    assert {x.dtype for x in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
+    expected = before["conv_in"]["kernel"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(tree["conv_in"]["kernel"], expected)
+
+
+def test_settings_without_a_trace_in_the_shapes_are_compared(directory):
+    model = weights.load_config(directory).model
+    vae = dataclasses.replace(model.autoencoder, scaling_factor=0.5)
+    other = dataclasses.replace(model, autoencoder=vae)
+    with pytest.raises(WeightsError, match=r"vae is of another .*autoencoder\.scaling_factor is"):
+        weights.load(directory, model=other, networks=("vae",))
+    _, loaded = weights.load(directory, model=other, networks=("denoising_unet",))
+    assert set(loaded) == {"denoising_unet"}
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "affected"),
+    [
+        ("motion_module", "max_positions", 24, {"motion_module"}),
+        ("motion_module", "enabled", False, set()),  # stage 1 simply has none
+        ("unet", "group_norm_scope", "over_frames", {"motion_module"}),  # one frame knows no scope
+        ("unet", "num_attention_heads", 4, {"reference_unet", "denoising_unet"}),
+        ("autoencoder", "scaling_factor", 0.5, {"vae"}),
+        ("image_encoder", "hidden_act", "gelu", {"image_encoder"}),
+        ("pose_guider", "kind", "controlnet", {"pose_guider"}),
+    ],
+)
+def test_each_setting_changes_the_networks_it_belongs_to(section, field, value, affected):
+    model = ModelConfig()
+    part = dataclasses.replace(getattr(model, section), **{field: value})
+    other = dataclasses.replace(model, **{section: part})
+    found = {name: weights.differences(name, model, other) for name in NETWORKS}
+    assert {name for name, fields in found.items() if fields} == affected
+    assert all(fields == (f"{section}.{field}",) for fields in found.values() if fields)

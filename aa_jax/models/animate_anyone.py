@@ -8,7 +8,7 @@ Parameters are a dictionary of trees: `reference_unet`, `denoising_unet` (spatia
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -53,8 +53,14 @@ class Networks:
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def init_params(key: PRNGKeyArray, config: ModelConfig) -> dict[str, Any]:
-    """Random parameters of all trees; works under `jax.eval_shape`.
+LEARNED = ("reference_unet", "denoising_unet", "motion_module", "pose_guider")
+"""The parameter trees of `Networks`."""
+
+
+def init_params(
+    key: PRNGKeyArray, config: ModelConfig, trees: Collection[str] = LEARNED
+) -> dict[str, Any]:
+    """Random parameters of the trees named, by default of all; works under `jax.eval_shape`.
 
     The spatial layers come out the same with and without motion modules. Outside of `jax.jit` this
     is much quicker than inside: draws of one shape then share a compiled program.
@@ -66,15 +72,19 @@ def init_params(key: PRNGKeyArray, config: ModelConfig) -> dict[str, Any]:
     embeds = _float32(1, 1, unet.cross_attention_dim)
     pictures = _float32(1, 1, size * factor, size * factor, 3)
     keys = jax.random.split(key, 3)
-    denoising = networks.denoising_unet.lazy_init(keys[0], latents, _float32(1), embeds)["params"]
-    spatial, motion = split(denoising)
-    latent = _float32(*latents.shape[1:])
-    params = {
-        "reference_unet": networks.reference_unet.lazy_init(keys[1], latent, embeds)["params"],
-        "denoising_unet": spatial,
-        "pose_guider": networks.pose_guider.lazy_init(keys[2], pictures)["params"],
-    }
-    return params | ({"motion_module": motion} if motion else {})
+    params = {}
+    if {"denoising_unet", "motion_module"} & set(trees):
+        module = networks.denoising_unet
+        spatial, motion = split(module.lazy_init(keys[0], latents, _float32(1), embeds)["params"])
+        params |= {"denoising_unet": spatial} | ({"motion_module": motion} if motion else {})
+    if "reference_unet" in trees:
+        latent = _float32(*latents.shape[1:])
+        params["reference_unet"] = networks.reference_unet.lazy_init(keys[1], latent, embeds)[
+            "params"
+        ]
+    if "pose_guider" in trees:
+        params["pose_guider"] = networks.pose_guider.lazy_init(keys[2], pictures)["params"]
+    return {name: params[name] for name in LEARNED if name in params and name in trees}
 
 
 def _float32(*shape: int) -> jax.ShapeDtypeStruct:

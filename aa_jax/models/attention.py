@@ -16,6 +16,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from aa_jax.models import sharding
+
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""
 
@@ -37,7 +39,11 @@ def attention(
       v: values.
       key_lengths: how many of its first keys a sample sees; None: all.
     """
-    by_head = jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= by_head_from_scores
+    by_head = (
+        q.shape[1] * k.shape[1] >= by_head_from_scores
+        and jax.default_backend() == "cpu"
+        and not sharding.on_mesh()  # devices that divide the samples cannot take them in turn
+    )
     out = (_by_head if by_head else _all_heads)(q, k, v, key_lengths)
     return checkpoint_name(out, "attention")
 
@@ -181,7 +187,9 @@ class SingleTokenCrossAttention(nn.Module):
     @nn.compact
     def __call__(self, context: Float[Array, "b 1 e"]) -> Float[Array, "b 1 1 c"]:
         v = nn.Dense(self.channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        v = sharding.constrain(v, *sharding.TOKENS)
         out = nn.Dense(self.channels, dtype=self.dtype, name="to_out_0")(v)
+        out = sharding.constrain(out, *sharding.TOKENS)
         return rearrange(out, "b r c -> b 1 r c")
 
 

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.config import MotionModuleConfig
+from aa_jax.models import sharding
 from aa_jax.models.attention import FeedForward, SelfAttention
 from aa_jax.models.normalization import GroupNorm, LayerNorm
 
@@ -54,7 +55,8 @@ class TemporalTransformer(nn.Module):
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
         height, channels = x.shape[2], x.shape[-1]
         y = GroupNorm(self.config.norm_num_groups, 1e-6, name="norm")(x)
-        y = rearrange(y, "b t h w c -> b (h w) t c")
+        y = rearrange(y, "b t h w c -> b t (h w) c")
+        y = rearrange(sharding.frames_to_space(y), "b t s c -> b s t c")
         y = nn.Dense(channels, dtype=self.dtype, name="proj_in")(y)
         for i in range(self.config.num_transformer_blocks):
             y = TemporalTransformerBlock(
@@ -63,7 +65,8 @@ class TemporalTransformer(nn.Module):
         y = nn.Dense(
             channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
         )(y)
-        return x + rearrange(y, "b (h w) t c -> b t h w c", h=height)
+        y = sharding.space_to_frames(rearrange(y, "b s t c -> b t s c"), x.shape[2] * x.shape[3])
+        return x + rearrange(y, "b t (h w) c -> b t h w c", h=height)
 
 
 class MotionModule(nn.Module):

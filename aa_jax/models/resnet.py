@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from aa_jax.models import sharding
 from aa_jax.models.normalization import GroupNorm
 
 # PyTorch's `padding=1`. "SAME" would pad only at the bottom and right where the stride is 2.
@@ -41,6 +42,7 @@ class ResnetBlock(nn.Module):
         shift = nn.Dense(self.features, dtype=self.dtype, name="time_emb_proj")(
             nn.silu(time_embedding)
         )
+        shift = sharding.constrain(shift, "batch", "channels")
         y = y + rearrange(shift, "b c -> b 1 1 1 c")
         y = GroupNorm(self.num_groups, 1e-5, self.norm_over_frames, name="norm2")(y)
         y = conv3x3(self.features, dtype=self.dtype, name="conv2")(nn.silu(y))

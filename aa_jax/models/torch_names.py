@@ -1,9 +1,10 @@
-"""PyTorch state dicts of the UNets and Pose Guiders to our parameter trees and back.
+"""PyTorch state dicts to our parameter trees and back.
 
 Our paths are the keys of diffusers, AnimateDiff and Moore-AnimateAnyone with list indices joined by
 an underscore: `down_blocks.0.resnets.1.conv1.weight` is `down_blocks_0/resnets_1/conv1/kernel`.
 Convolution kernels go from [out, in, y, x] to [y, x, in, out], dense ones from [out, in] to
-[in, out]. Plain numpy.
+[in, out]. VAE and image encoder are Flax modules of diffusers and transformers, with a few names of
+their own that `to_key` knows too. Plain numpy.
 """
 
 import re
@@ -51,13 +52,44 @@ def to_path(key: str, ndim: int) -> tuple[str, ...]:
     return (*path, leaf)
 
 
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "embedding": "weight",
+    "bias": "bias",
+    "class_embedding": "class_embedding",
+}
+"""PyTorch's names of our leaves."""
+
+VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Projections of the VAE's attention; diffusers' Flax module keeps the names torch once had."""
+
+
 def to_key(path: tuple[str, ...]) -> str:
-    """State-dict key of a parameter; undoes `to_path`."""
+    """State-dict key of a parameter of any network; undoes `to_path`."""
     *modules, leaf = path
-    if leaf not in ("kernel", "scale", "bias"):
-        raise ValueError(f"{'/'.join(path)}: neither kernel, scale nor bias")
+    if leaf not in LEAVES:
+        raise ValueError(f"{'/'.join(path)}: none of {', '.join(LEAVES)}")
     names = [re.sub(rf"^({'|'.join(LISTS)})_(\d+)$", r"\1.\2", name) for name in modules]
-    return ".".join([*names, "bias" if leaf == "bias" else "weight"])
+    return ".".join([*(VAE_ATTENTION.get(name, name) for name in names), LEAVES[leaf]])
+
+
+def torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape in PyTorch of the parameter at a path that has this shape here."""
+    return tuple(shape[axis] for axis in _axes(path, len(shape), to_torch=True))
+
+
+def transposed(path: tuple[str, ...], x: np.ndarray, *, to_torch: bool) -> np.ndarray:
+    """The array of a parameter from PyTorch's order of axes, or into it."""
+    return np.ascontiguousarray(x.transpose(_axes(path, x.ndim, to_torch=to_torch)))
+
+
+def _axes(path: tuple[str, ...], ndim: int, *, to_torch: bool) -> tuple[int, ...]:
+    if path[-1] != "kernel":
+        return tuple(range(ndim))
+    if ndim not in (2, 4):
+        raise ValueError(f"{'/'.join(path)}: no rule for a kernel of {ndim} axes")
+    return {2: (1, 0), 4: (3, 2, 0, 1) if to_torch else (2, 3, 1, 0)}[ndim]
 
 
 def from_torch(
@@ -72,11 +104,11 @@ def from_torch(
     Raises:
       ValueError: keys are missing or left over, or shapes differ.
     """
-    flat = {
-        to_path(key, x.ndim): _transposed(np.asarray(x), to_torch=False)
-        for key, x in state.items()
-        if not key.endswith(POSITION_TABLE)
-    }
+    flat = {}
+    for key, x in state.items():
+        if not key.endswith(POSITION_TABLE):
+            path = to_path(key, x.ndim)
+            flat[path] = transposed(path, np.asarray(x), to_torch=False)
     if template is not None:
         _check(flat, _flatten(template))
     return _unflatten(flat)
@@ -85,16 +117,9 @@ def from_torch(
 def to_torch(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A state dict of numpy arrays from a parameter tree; undoes `from_torch`."""
     return {
-        to_key(path): _transposed(np.asarray(x), to_torch=True)
+        to_key(path): transposed(path, np.asarray(x), to_torch=True)
         for path, x in _flatten(params).items()
     }
-
-
-def _transposed(x: np.ndarray, *, to_torch: bool) -> np.ndarray:
-    axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1) if to_torch else (2, 3, 1, 0)}
-    if x.ndim not in axes:
-        raise ValueError(f"no rule for an array of {x.ndim} axes")
-    return np.ascontiguousarray(x.transpose(axes[x.ndim]))
 
 
 def _check(flat: Mapping[tuple[str, ...], Any], template: Mapping[tuple[str, ...], Any]) -> None:

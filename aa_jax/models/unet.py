@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num
 
 from aa_jax.config import MotionModuleConfig, UNetConfig
+from aa_jax.models import sharding
 from aa_jax.models.attention import KeysValues
 from aa_jax.models.motion_module import MotionModule
 from aa_jax.models.normalization import GroupNorm
@@ -43,8 +44,9 @@ class TimestepEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b e"]:
-        x = nn.Dense(self.features, name="linear_1")(x)
-        return nn.Dense(self.features, name="linear_2")(nn.silu(x))
+        x = sharding.constrain(nn.Dense(self.features, name="linear_1")(x), "batch", "channels")
+        x = nn.Dense(self.features, name="linear_2")(nn.silu(x))
+        return sharding.constrain(x, "batch", "channels")
 
 
 class _Block(nn.Module):
@@ -57,13 +59,14 @@ class _Block(nn.Module):
     single_token_shortcut: bool
 
     def resnet(self, i: int, features: int, x: Array, time_embedding: Array) -> Array:
-        return self._remat(ResnetBlock)(
+        x = self._remat(ResnetBlock)(
             features,
             self.config.norm_num_groups,
             self.config.group_norm_scope == "over_frames",
             dtype=self.dtype,
             name=f"resnets_{i}",
         )(x, time_embedding)
+        return sharding.constrain(x, *sharding.CLIP)
 
     def transformer(
         self,
@@ -81,14 +84,14 @@ class _Block(nn.Module):
             single_token_shortcut=self.single_token_shortcut,
             name=f"attentions_{i}",
         )(x, context, None if reference is None else reference[path], reference_mask)
-        return x, {path: tokens}
+        return sharding.constrain(x, *sharding.CLIP), {path: tokens}
 
     def motion_module(self, i: int, x: Array) -> Array:
         if self.motion is None:
             return x
-        return self._remat(MotionModule)(self.motion, dtype=self.dtype, name=f"motion_modules_{i}")(
-            x
-        )
+        module = self._remat(MotionModule)
+        x = module(self.motion, dtype=self.dtype, name=f"motion_modules_{i}")(x)
+        return sharding.constrain(x, *sharding.CLIP)
 
     def _remat(self, module: type[nn.Module]) -> type[nn.Module]:
         if self.remat == "none":
@@ -300,7 +303,10 @@ def project_reference(
         if storage_dtype is not None:
             x = x.astype(storage_dtype)
         x = x.astype(dtype)
-        return tuple(x @ block[name]["kernel"].astype(dtype) for name in ("to_k", "to_v"))
+        return tuple(
+            sharding.constrain(x @ block[name]["kernel"].astype(dtype), *sharding.TOKENS)
+            for name in ("to_k", "to_v")
+        )
 
     return {path: project(path, x) for path, x in features.items()}
 
