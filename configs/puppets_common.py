@@ -37,6 +37,6 @@ def get_config(name: str):
         prediction_type="sample", rescale_betas_zero_snr=True, timestep_spacing="trailing"
     )
     config.skeleton.update(size=256, hands=False)
-    config.sampling.update(width=64, height=64, frames=24, steps=10, guidance_scale=1.0)
+    config.sampling.update(width=64, height=64, frames=24, steps=4, guidance_scale=1.0)
     config.data.update(width=64, height=64)
     return config

@@ -18,15 +18,16 @@ def get_config():
     config.data.update(frames=24)
     config.train.update(
         trainable=("motion_module",),
-        steps=360,
+        steps=1500,
         batch_size=1,
         optimizer="muon",
-        learning_rate=1e-3,
+        learning_rate=1e-2,
         lr_schedule="cosine",
-        warmup_steps=20,
+        warmup_steps=30,
+        temporal_weight=10.0,
         ema_decay=0.99,
-        save_every=50,
-        validate_every=1000,
+        save_every=100,
+        validate_every=500,
         validation_clips=6,
     )
     config.eval.frames = 16

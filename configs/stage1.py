@@ -1,6 +1,8 @@
 """Stage 1 of the paper: ReferenceNet, denoising UNet and Pose Guider on single frames.
 
-    python train.py --config configs/stage1.py --config.init.weights=DIR
+    python -m convert stable-diffusion sd15 --vae sd-vae-ft-mse --output start
+    python -m convert image-encoder clip --output start
+    python train.py --config configs/stage1.py --config.init.weights=start
 
 Paper, section 4.1: 768x768, batch 64, 30k steps, AdamW with 1e-5 on 4 A100; VAE and CLIP image
 encoder are frozen. `--dry_run` prints parameters, FLOPs and memory.

@@ -2,6 +2,9 @@
 
     python train.py --config configs/stage2.py --config.init.weights=runs/stage1/weights
 
+The motion modules start from random numbers, or from AnimateDiff's if the directory holds them
+(`python -m convert animatediff mm_sd_v15_v2.ckpt --output runs/stage1/weights`).
+
 Paper, section 4.1: batch 4, 10k steps, AdamW with 1e-5; all other weights are frozen.
 """
 
@@ -10,13 +13,6 @@ from aa_jax.config import default_config
 
 def get_config():
     config = default_config("stage2")
-    config.init.networks = (
-        "vae",
-        "image_encoder",
-        "reference_unet",
-        "denoising_unet",
-        "pose_guider",
-    )
     config.sampling.update(width=768, height=768)
     config.data.update(width=768, height=768, frames=24)
     config.train.update(

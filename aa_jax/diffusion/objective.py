@@ -1,4 +1,4 @@
-"""The training objective: mean squared error of the prediction, weighted by timestep."""
+"""The training objective: the prediction's squared error, and optionally that of its changes."""
 
 from typing import Literal
 
@@ -37,15 +37,20 @@ def min_snr_weights(
 
 def diffusion_loss(
     config: NoiseScheduleConfig,
-    prediction: Float[Array, "b ..."],
-    clean: Float[Array, "b ..."],
-    noise: Float[Array, "b ..."],
+    prediction: Float[Array, "b t ..."],
+    clean: Float[Array, "b t ..."],
+    noise: Float[Array, "b t ..."],
     timesteps: Int[Array, " b"],
     *,
     snr_gamma: float = 0.0,
     velocity_form: Literal["shifted", "paper"] = "shifted",
+    temporal_weight: float = 0.0,
 ) -> Float[Array, " b"]:
     """Loss of every sample in float32; the loss of a batch is their mean.
+
+    The squared error of a frame says little of flicker: what every frame of a clip gets wrong alike
+    outweighs what changes from one to the next. `temporal_weight` adds the mean absolute error of
+    the frame-to-frame changes, of which the common part drops out; the paper has no such term.
 
     Args:
       config: the schedule.
@@ -55,10 +60,17 @@ def diffusion_loss(
       timesteps: [b].
       snr_gamma: see `min_snr_weights`; 0 weighs all timesteps alike.
       velocity_form: see `min_snr_weights`.
+      temporal_weight: of the changes between neighbouring frames, if there are several.
     """
     target = noise_schedule.prediction_of(config, clean, noise, timesteps)
-    squared = (prediction.astype(jnp.float32) - target) ** 2
-    losses = squared.reshape(squared.shape[0], -1).mean(axis=1)
+    error = prediction.astype(jnp.float32) - target
+    losses = _mean_per_sample(error**2)
+    if temporal_weight > 0 and error.shape[1] > 1:
+        losses += temporal_weight * _mean_per_sample(jnp.abs(jnp.diff(error, axis=1)))
     if snr_gamma > 0:
         losses = losses * min_snr_weights(config, timesteps, snr_gamma, velocity_form)
     return losses
+
+
+def _mean_per_sample(x: Float[Array, "b ..."]) -> Float[Array, " b"]:
+    return x.reshape(x.shape[0], -1).mean(axis=1)

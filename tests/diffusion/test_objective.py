@@ -59,3 +59,23 @@ def test_loss_is_per_sample_and_vanishes_for_the_target(prediction_type):
 def test_bfloat16_predictions_give_float32_losses():
     zeros, times = jnp.zeros((2, 1, 4, 4, 4), jnp.bfloat16), jnp.array([10, 500])
     assert objective.diffusion_loss(V, zeros, zeros, zeros, times).dtype == jnp.float32
+
+
+def test_temporal_weight_punishes_changes_and_not_what_all_frames_share():
+    config = NoiseScheduleConfig(prediction_type="sample")
+    clean, times = jnp.zeros((1, 4, 2, 2, 3)), jnp.array([10])
+    shared = clean + 0.5
+    flicker = clean.at[:, 1::2].add(0.5)  # three changes of 0.5
+
+    def loss(prediction, weight):
+        return objective.diffusion_loss(
+            config, prediction, clean, clean, times, temporal_weight=weight
+        )
+
+    np.testing.assert_allclose(loss(shared, 2.0), loss(shared, 0.0))
+    np.testing.assert_allclose(loss(flicker, 2.0), loss(flicker, 0.0) + 2.0 * 0.5, rtol=1e-6)
+    one_frame = flicker[:, 1:2]
+    still = objective.diffusion_loss(
+        config, one_frame, clean[:, :1], clean[:, :1], times, temporal_weight=2.0
+    )
+    np.testing.assert_allclose(still, 0.25, rtol=1e-6)
