@@ -1,6 +1,8 @@
 """Videos come back as they were written, and what cannot be read is named in one line."""
 
 import os
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -81,7 +83,8 @@ def test_gif_keeps_frames_and_pace(tmp_path):
 def damaged(tmp_path):
     path = tmp_path / "damaged.mp4"
     write_video(path, moving_picture(), 24)
-    path.write_bytes(path.read_bytes()[:-2000])
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"mdat") + 4])  # all of the header, no pictures
     return path
 
 
@@ -256,3 +259,17 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", moving_picture(), 24)
     (tmp_path / "a.mp4").rename("take: 1 #+.mp4")
     assert len(read_video("take: 1 #+.mp4")[0]) == 12
+
+
+def test_equal_frames_give_equal_files_whatever_memory_holds(tmp_path):
+    code = """
+import sys, numpy as np
+from aa_jax.data.video import write_video
+frames = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), np.uint8)
+write_video(sys.argv[1], frames, 12.0)
+"""
+    files = [tmp_path / f"{byte}.mp4" for byte in ("85", "170")]
+    for file in files:  # glibc fills new memory with this byte
+        environment = os.environ | {"MALLOC_PERTURB_": file.stem}
+        subprocess.run([sys.executable, "-c", code, file], env=environment, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()
