@@ -219,8 +219,8 @@ def write_video(
     with _replacing(path) as temporary:
         options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
         with av.open(str(temporary), "w", options=options) as container:
-            # x264's macroblock tree reads memory nobody wrote, so that equal frames may give unequal
-            # files (seen at 64x64 with AVX-512).
+            # x264's macroblock tree reads memory nobody wrote: equal frames then give unequal files
+            # (seen at 64x64 with AVX-512).
             quality = {"crf": "17", "x264-params": "no-mbtree=1"}
             if keyframe_every:
                 quality |= {"g": str(keyframe_every), "bf": "0"}

@@ -265,7 +265,8 @@ def test_equal_frames_give_equal_files_whatever_memory_holds(tmp_path):
     code = """
 import sys, numpy as np
 from aa_jax.data.video import write_video
-frames = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), np.uint8)
+tiles = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 3), np.uint8)
+frames = tiles.repeat(4, 1).repeat(4, 2)
 write_video(sys.argv[1], frames, 12.0)
 """
     files = [tmp_path / f"{byte}.mp4" for byte in ("85", "170")]
