@@ -107,5 +107,5 @@ def _underscored(arg: str) -> str:
 
 
 def _describe(values: flags.FlagValues) -> str:
-    lines = [f"  --{flag.name:<10} {flag.help}" for flag in map(values.__getitem__, values)]
+    lines = [f"  --{flag.name:<19} {flag.help}" for flag in map(values.__getitem__, values)]
     return "\n".join(["flags:", *lines])

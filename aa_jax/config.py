@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -210,17 +211,30 @@ class SkeletonConfig:
     Attributes:
       size: shorter side, in pixels, of the canvas drawn on before resizing to the video's size.
       threshold: joints of lower confidence are left out.
+      confidence_colors: colours are multiplied by the joints' confidences.
     """
 
     size: int = 512
     hands: bool = True
     face: bool = False
     threshold: float = 0.3
+    confidence_colors: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """Defaults of `sample.py` for a set of weights."""
+    """Defaults of `sample.py` for a set of weights.
+
+    Attributes:
+      frames: how many poses to use, from the first.
+      window_method: how longer videos are put together (`aa_jax.sampling.windows`).
+      window_frames: longest clip denoised in one piece; the clip length the weights were trained
+        with is best, and no more than `motion_module.max_positions` are ever used.
+      window_overlap: frames that neighbouring windows share (`edge`: always half a window).
+      window_stride: `uniform` only: windows of 1, 2, 4, ... frames' distance, so many kinds.
+      reference_dtype: dtype the ReferenceNet's features are rounded through; empty: not at all.
+        Moore-AnimateAnyone keeps them as float16.
+    """
 
     width: int = 512
     height: int = 512
@@ -228,8 +242,22 @@ class SamplingConfig:
     steps: int = 20
     guidance_scale: float = 3.5
     eta: float = 0.0
+    window_method: Literal["blend", "edge", "uniform"] = "blend"
+    window_frames: int = 24
+    window_overlap: int = 4
+    window_stride: int = 1
+    reference_dtype: Literal["", "float16", "bfloat16"] = ""
 
     def __post_init__(self) -> None:
+        _require(
+            0 <= self.window_overlap < self.window_frames,
+            f"sampling.window_overlap must be from 0 to {self.window_frames - 1} "
+            f"(window_frames={self.window_frames}), got {self.window_overlap}",
+        )
+        _require(
+            self.window_stride >= 1,
+            f"sampling.window_stride must be at least 1, got {self.window_stride}",
+        )
         _require(self.steps >= 1, f"sampling.steps must be at least 1, got {self.steps}")
         _require(self.frames >= 1, f"sampling.frames must be at least 1, got {self.frames}")
         _require(
@@ -246,22 +274,58 @@ class DataConfig:
     """Where training examples come from.
 
     Attributes:
-      source: `puppets`, or a dataset folder.
+      source: `puppets`, or a dataset folder that `prepare.py` wrote.
+      buckets: sizes `WIDTHxHEIGHT`; every clip is cropped to the one of nearest aspect ratio, and
+        a batch holds clips of one size. Empty: every clip is cropped to width x height.
       frames: target frames per example: 1 in stage 1, a clip in stage 2.
       frame_stride: distance of neighbouring target frames in source frames.
       min_frame_gap: least distance of target and reference frame in stage 1, in source frames.
+      fps: the frame rate that stride and gap are counted at; 0: that of each clip.
+      latents: `auto`: those that `prepare.py --cache-latents` left in the dataset folder for this
+        VAE and size, if any; `none`: always encode while training; or the folder of a cache.
+      latents_dtype: of latents and image embeddings encoded while training. `bfloat16`: by a
+        program apart from the training step, with the same results as from cached ones.
       clips: distinct clips; puppets only.
     """
 
     source: str = "puppets"
     height: int = 768
     width: int = 768
+    buckets: tuple[str, ...] = ()
     frames: int = 1
     frame_stride: int = 1
     min_frame_gap: int = 4
+    fps: float = 0.0
+    latents: str = "auto"
+    latents_dtype: Literal["float32", "bfloat16"] = "float32"
     clips: int = 100_000
     seed: int = 0
     num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("frames", "frame_stride", "clips"):
+            value = getattr(self, field)
+            _require(value >= 1, f"data.{field} must be at least 1, got {value}")
+        for field in ("min_frame_gap", "fps", "num_workers"):
+            value = getattr(self, field)
+            _require(value >= 0, f"data.{field} must be at least 0, got {value}")
+        _require(
+            not (self.buckets and self.source == "puppets"),
+            "data.buckets: puppets are drawn at any size and need none; leave it empty",
+        )
+        for text in self.buckets:
+            _require(
+                re.fullmatch(r"[1-9]\d*x[1-9]\d*", text) is not None,
+                f"data.buckets: a size looks like 768x512 (width x height), got {text!r}",
+            )
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of every bucket; one if there are no buckets."""
+        if not self.buckets:
+            return ((self.width, self.height),)
+        widths_heights = (text.split("x") for text in self.buckets)
+        return tuple((int(width), int(height)) for width, height in widths_heights)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -276,7 +340,10 @@ class TrainConfig:
         take the same learning rate.
       condition_dropout: probability, per example, of training without reference and embedding.
       snr_gamma: min-SNR loss weighting; 0 turns it off.
+      temporal_weight: weight of the absolute error of frame-to-frame changes, against flicker.
       ema_decay: decay of the averaged parameters; 0 turns averaging off.
+      moments_dtype: dtype of the first moments; the second ones need float32, whose steps bfloat16
+        would round away.
       remat: what to recompute in the backward pass instead of storing it.
     """
 
@@ -296,8 +363,10 @@ class TrainConfig:
     ema_decay: float = 0.0
     condition_dropout: float = 0.1
     snr_gamma: float = 0.0
+    temporal_weight: float = 0.0
     kl_weight: float = 1e-6
     dtype: Literal["float32", "bfloat16"] = "float32"
+    moments_dtype: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "blocks", "full"] = "none"
     log_every: int = 10
     save_every: int = 500
@@ -325,12 +394,40 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """How a run spreads over devices (`aa_jax.training.partitioning`).
+
+    No part of what a run computes: it may go on with another mesh.
+
+    Attributes:
+      data: groups of devices among which every batch is divided; 0: as many as there are devices
+        for and the batch divides over.
+      fsdp: devices that divide the batch further, and hold a part of every large parameter each.
+      context: devices that divide the frames of every clip; where clips have one frame, the batch.
+      zero1: divide optimizer moments and averaged parameters among devices that hold the same
+        parameters.
+    """
+
+    data: int = 0
+    fsdp: int = 1
+    context: int = 1
+    zero1: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.data >= 0, f"mesh.data must be at least 0, got {self.data}")
+        for field in ("fsdp", "context"):
+            value = getattr(self, field)
+            _require(value >= 1, f"mesh.{field} must be at least 1, got {value}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class InitConfig:
     """Weights to start from.
 
     Attributes:
       weights: weights directory, or `bundled`; empty: everything starts from random numbers.
-      networks: which networks to take from it; the others start from random numbers.
+      networks: which networks to take from it; empty: all it holds. The others start from random
+        numbers.
     """
 
     weights: str = ""
@@ -363,11 +460,14 @@ class RunConfig:
     sampling: SamplingConfig = SamplingConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
     init: InitConfig = InitConfig()
     eval: EvalConfig = EvalConfig()
 
     def __post_init__(self) -> None:
         check_size(self.data.width, self.data.height, self.model, where="data")
+        for width, height in self.data.sizes:
+            check_size(width, height, self.model, where="data.buckets")
 
 
 def check_size(width: int, height: int, model: ModelConfig, *, where: str) -> None:

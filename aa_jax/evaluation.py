@@ -135,7 +135,7 @@ def contact_sheet(clips: HeldOutClips, results: dict[str, Any], most: int = 8) -
 
 
 def _dump(folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w 3"]) -> None:
-    with weights.replacing(folder) as part:
+    with files.replacing(folder) as part:
         for i, reference in enumerate(clips.references):
             character = part / f"{i:04d}"
             pictures.write_picture(character / "reference.png", reference)

@@ -21,13 +21,13 @@ flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves tests marked `slow` to `pytest -m slow`."""
-    if "slow" in config.getoption("-m"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    """Leaves tests marked `slow` and `multiprocess` to `pytest -m` with that name."""
+    asked = config.getoption("-m")
+    left_out = [mark for mark in ("slow", "multiprocess") if mark not in asked]
+    deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
 
 
 @pytest.fixture

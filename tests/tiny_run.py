@@ -45,5 +45,6 @@ def tiny_config(name="tiny", **train) -> RunConfig:
         log_every=1,
     )
     config.train.update(train)
+    config.mesh.data = 1
     config.eval.update(characters=2, frames=2, batch_size=2)
     return from_dict(RunConfig, config.to_dict())

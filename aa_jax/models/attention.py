@@ -5,6 +5,7 @@ attention follows Animate Anyone as MooreThreads/Moore-AnimateAnyone implements 
 """
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterator
 
@@ -39,17 +40,40 @@ def attention(
       v: values.
       key_lengths: how many of its first keys a sample sees; None: all.
     """
-    by_head = (
-        q.shape[1] * k.shape[1] >= by_head_from_scores
-        and jax.default_backend() == "cpu"
-        and not sharding.on_mesh()  # devices that divide the samples cannot take them in turn
-    )
-    out = (_by_head if by_head else _all_heads)(q, k, v, key_lengths)
+    attend = _all_heads
+    if jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= by_head_from_scores:
+        if blocked:
+            attend = _in_blocks
+        elif not sharding.on_mesh():  # devices that divide the samples cannot take them in turn
+            attend = _by_head
+    out = attend(q, k, v, key_lengths)
     return checkpoint_name(out, "attention")
 
 
 by_head_from_scores = 2**13
 """Scores per head from which a CPU, whose caches they leave, takes one head after the other."""
+
+
+blocked = False
+"""Whether long sequences are taken in blocks; see `in_blocks`."""
+
+BLOCK = 512
+"""Queries per block."""
+
+
+@contextlib.contextmanager
+def in_blocks() -> Iterator[None]:
+    """Traces attention over long sequences block by block of queries.
+
+    Takes the memory of the fused kernels of GPUs and TPUs, for programs compiled on a CPU to learn
+    what they need there; not their time.
+    """
+    global blocked
+    before, blocked = blocked, True
+    try:
+        yield
+    finally:
+        blocked = before
 
 
 @contextlib.contextmanager
@@ -89,6 +113,28 @@ def _by_head(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
         return _all_heads(*inputs[:3], inputs[3] if key_lengths is not None else None)
 
     return rearrange(jax.lax.map(one, inputs), "(b n) 1 s 1 d -> b s n d", n=heads)
+
+
+def _in_blocks(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
+    """One block of queries of one sample after the other, on every device for its own samples."""
+    if key_lengths is None:
+        key_lengths = jnp.full(len(q), k.shape[1])
+    block = math.gcd(q.shape[1], BLOCK)
+
+    def one_sample(inputs: tuple[Array, ...]) -> Array:
+        q, k, v, length = (x[None] for x in inputs)
+
+        @jax.checkpoint
+        def one_block(q: Array) -> Array:
+            return _all_heads(q, k, v, length)
+
+        blocks = jax.lax.map(one_block, rearrange(q, "1 (i s) n d -> i 1 s n d", s=block))
+        return rearrange(blocks, "i 1 s n d -> (i s) n d")
+
+    def all_samples(*inputs: Array) -> Array:
+        return jax.lax.map(one_sample, inputs)
+
+    return sharding.by_device(all_samples, q, k, v, key_lengths)
 
 
 class SelfAttention(nn.Module):

@@ -6,6 +6,9 @@ training sets (`aa_jax.training.partitioning`). Without rules nothing here does 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -58,6 +61,18 @@ def space_to_frames(x: Float[Array, "b t s2 c"], tokens: int) -> Float[Array, "b
         return x[:, :, :tokens]
 
     return jax.shard_map(exchange, in_specs=P(batch, None, frames), out_specs=P(batch, frames))(x)
+
+
+def by_device(function: Callable[..., Array], *arrays: Array) -> Array:
+    """Calls a function of samples, or frames of samples, on every device with its own ones."""
+    if not on_mesh():
+        return function(*arrays)
+    batch, frames = _mesh_axes()
+    axes = (*batch, frames) if frames else tuple(batch)
+    mesh = jax.sharding.get_abstract_mesh()
+    while len(arrays[0]) % math.prod(mesh.shape[axis] for axis in axes):
+        axes = axes[:-1]  # samples without frames, such as references
+    return jax.shard_map(function, in_specs=P(axes), out_specs=P(axes))(*arrays)
 
 
 def _mesh_axes() -> tuple[tuple[str, ...] | str | None, str | None]:

@@ -2,10 +2,12 @@
 
 Every loss takes `(trainable, frozen, batch, keys)`: two groups of parameter trees by network name,
 a batch of `aa_jax.data.loader`, and one random key per example. It returns the mean loss and
-scalars to log.
+what to log, each a mean over the batch.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from jaxtyping import Array, PyTree
 from aa_jax.config import RunConfig
 from aa_jax.diffusion.noise_schedule import add_noise
 from aa_jax.diffusion.objective import diffusion_loss
-from aa_jax.models import animate_anyone
+from aa_jax.models import animate_anyone, sharding
 from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder
 from aa_jax.training.step import Batch, LossFn, Metrics
@@ -58,29 +60,27 @@ def _animate_loss(config: RunConfig) -> LossFn:
     train, model = config.train, config.model
     dtype = jnp.dtype(train.dtype)
     networks = animate_anyone.Networks.create(model, dtype=dtype, remat=train.remat)
-    vae = Autoencoder(model.autoencoder, dtype)
-    image_encoder = ImageEncoder(model.image_encoder, dtype)
+    encode = _make_encode(config)
 
     def loss_fn(
         trainable: PyTree, frozen: PyTree, batch: Batch, keys: Array
     ) -> tuple[Array, Metrics]:
         params = {**frozen, **trainable}
-        b = len(batch["target"])
         timestep_keys, noise_keys, dropout_keys, encode_keys = jax.vmap(
             lambda key: jax.random.split(key, 4), out_axes=1
         )(keys)
 
-        frames = rearrange(to_unit(batch["target"]), "b t h w c -> (b t) h w c")
-        mean, logvar = vae.encode_moments(params["vae"], frames)
-        mean, logvar = (rearrange(x, "(b t) h w c -> b t h w c", b=b) for x in (mean, logvar))
+        mean, logvar, reference_mean, image_embeds = encode(params, batch)
+        image_embeds = sharding.constrain(image_embeds, *sharding.TOKENS)
         latents = mean + jnp.exp(0.5 * logvar) * _normal(encode_keys, mean.shape[1:])
         latents = latents * model.autoencoder.scaling_factor
-        reference_latents = vae.encode(params["vae"], to_unit(batch["reference"]))
+        latents = sharding.constrain(latents, *sharding.CLIP)
+        reference_latents = reference_mean * model.autoencoder.scaling_factor
 
         timesteps = jax.vmap(
             lambda key: jax.random.randint(key, (), 0, config.schedule.num_train_timesteps)
         )(timestep_keys)
-        noise = _normal(noise_keys, latents.shape[1:])
+        noise = sharding.constrain(_normal(noise_keys, latents.shape[1:]), *sharding.CLIP)
         conditioned = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - train.condition_dropout))(
             dropout_keys
         )
@@ -89,14 +89,66 @@ def _animate_loss(config: RunConfig) -> LossFn:
             params,
             noisy_latents=add_noise(config.schedule, latents, noise, timesteps),
             timesteps=timesteps,
-            image_embeds=image_encoder.encode(params["image_encoder"], batch["clip_pixels"]),
+            image_embeds=image_embeds,
             reference_latents=reference_latents,
             pose_pictures=batch["skeleton"].astype(jnp.float32) / 255.0,
             condition_mask=conditioned,
         )
         losses = diffusion_loss(
-            config.schedule, prediction, latents, noise, timesteps, snr_gamma=train.snr_gamma
+            config.schedule,
+            prediction,
+            latents,
+            noise,
+            timesteps,
+            snr_gamma=train.snr_gamma,
+            temporal_weight=train.temporal_weight,
         )
-        return losses.mean(), {}
+        return losses.mean(), _by_timestep(losses, timesteps, config.schedule.num_train_timesteps)
 
     return loss_fn
+
+
+TIMESTEP_BUCKETS = 4
+"""Equal parts of the noise schedule whose losses are logged apart."""
+
+
+def _by_timestep(losses: Array, timesteps: Array, num_train_timesteps: int) -> Metrics:
+    """Per bucket of timesteps the sum of its losses and the number of its examples, per example.
+
+    Both are means over the batch, as all metrics are; their quotient is the bucket's mean loss.
+    """
+    bucket = timesteps * TIMESTEP_BUCKETS // num_train_timesteps
+    member = (bucket[:, None] == jnp.arange(TIMESTEP_BUCKETS)[None]).astype(losses.dtype)
+    return {"bucket_losses": (losses[:, None] * member).mean(0), "bucket_shares": member.mean(0)}
+
+
+def _make_encode(config: RunConfig) -> Callable[[PyTree, Batch], tuple[Array, Array, Array, Array]]:
+    """`encode(params, batch)`: what VAE and image encoder make of a batch, now or beforehand.
+
+    Returns:
+      Mean and log-variance of the targets' unscaled latents [b, t, h, w, c], mean of the
+      reference's [b, h, w, c], and the reference's image embeddings [b, 1, d], all float32.
+    """
+    model, dtype = config.model, jnp.dtype(config.train.dtype)
+    vae = Autoencoder(model.autoencoder, dtype)
+    image_encoder = ImageEncoder(model.image_encoder, dtype)
+
+    def embed(params: PyTree, batch: Batch) -> Array:
+        if "image_embeds" in batch:
+            return batch["image_embeds"].astype(jnp.float32)
+        return image_encoder.encode(params["image_encoder"], batch["clip_pixels"])
+
+    def encode(params: PyTree, batch: Batch) -> tuple[Array, Array, Array, Array]:
+        if "target_moments" in batch:
+            moments = batch["target_moments"].astype(jnp.float32)
+            reference = batch["reference_moments"].astype(jnp.float32)
+            mean, logvar = jnp.split(moments, 2, axis=-1)
+            return mean, logvar, jnp.split(reference, 2, axis=-1)[0], embed(params, batch)
+        frames = rearrange(to_unit(batch["target"]), "b t h w c -> (b t) h w c")
+        moments = vae.encode_moments(params["vae"], frames)
+        b = len(batch["target"])
+        mean, logvar = (rearrange(x, "(b t) h w c -> b t h w c", b=b) for x in moments)
+        reference, _ = vae.encode_moments(params["vae"], to_unit(batch["reference"]))
+        return mean, logvar, reference, embed(params, batch)
+
+    return encode

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from aa_jax import weights
 from aa_jax.config import NETWORKS, ConfigError, RunConfig
-from aa_jax.training import step
+from aa_jax.training import distributed, step
 
 
 def networks_of(config: RunConfig) -> tuple[str, ...]:
@@ -40,10 +40,24 @@ def initial_params(config: RunConfig) -> dict[str, Any]:
     names = networks_of(config)
     loaded: dict[str, Any] = {}
     if config.init.weights:
-        wanted = [name for name in config.init.networks or names if name in names]
+        offered = config.init.networks or weights.networks(config.init.weights)
+        wanted = [name for name in names if name in offered]
         _, loaded = weights.load(config.init.weights, model=config.model, networks=wanted)
     missing = [name for name in names if name not in loaded]
+    if config.init.weights:
+        _check_frozen(config, missing)
+        distributed.say(f"{config.init.weights} gives {', '.join(loaded)}")
     if not missing:
         return loaded
+    distributed.say(f"{', '.join(missing)}: from random numbers")
     key = step.example_keys(config.seed, "init", jnp.int32(0), jnp.zeros(1, jnp.uint32))[0]
     return loaded | weights.init_params(key, config.model, missing)
+
+
+def _check_frozen(config: RunConfig, missing: list[str]) -> None:
+    """Raises `ConfigError` for networks that would stay the random numbers they start from."""
+    if frozen := [name for name in missing if name not in config.train.trainable]:
+        raise ConfigError(
+            f"init.weights: {config.init.weights} gives no {', '.join(frozen)}, which this run "
+            "neither trains; add what is missing (python -m convert --help)"
+        )

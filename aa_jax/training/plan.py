@@ -10,10 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from aa_jax import weights
-from aa_jax.config import RunConfig
+from aa_jax.config import ConfigError, RunConfig
 from aa_jax.models import attention
-from aa_jax.training import losses, state, step
+from aa_jax.training import chips, flops, losses, partitioning, program, state, step
+from aa_jax.training.collectives import Collective, collectives_of
 from aa_jax.training.networks import check_trainable, networks_of
+from aa_jax.training.partitioning import Partitioning
+
+EXPECTED_UTILISATION = 0.4
+"""Share of a chip's peak that well-tuned training of such networks reaches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +27,8 @@ class Plan:
 
     Attributes:
       parameters: number of parameters by network.
-      flops: floating-point operations of one optimizer step, a multiply-add counted as two,
-        recomputation of the backward pass included.
+      flops: floating-point operations of one optimizer step over all devices, a multiply-add
+        counted as two, recomputation of the backward pass included.
       memory: bytes by purpose, on one device.
     """
 
@@ -34,40 +39,33 @@ class Plan:
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """Traces the run's training step with abstract arrays.
+    """Traces the run's training step with abstract arrays, for one device.
 
     Raises:
       ConfigError: a trainable network is no part of the model.
     """
-    check_trainable(config)
     train = config.train
-    micro = dataclasses.replace(
-        train, batch_size=train.batch_size // train.accumulation_steps, accumulation_steps=1
-    )
-    shapes = weights.abstract_params(config.model)
-    params = {name: shapes[name] for name in networks_of(config)}
-    trainable = {name: params[name] for name in train.trainable}
-    frozen = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.dtype(train.dtype)),
-        {name: tree for name, tree in params.items() if name not in trainable},
-    )
+    micro_batch = train.batch_size // train.accumulation_steps
+    trainable, frozen, batch = _abstract_inputs(config)
     abstract_state = jax.eval_shape(lambda p: state.create(p, train), trainable)
-    batch = _abstract_batch(config, micro.batch_size)
     loss_fn = losses.make_loss(config)
 
     def residuals(trainable: Any, frozen: Any, batch: Any, keys: Any) -> Any:
         return jax.vjp(lambda p: loss_fn(p, frozen, batch, keys)[0], trainable)[1]
 
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), micro.batch_size))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), micro_batch))
+    micro = {
+        k: jax.ShapeDtypeStruct((micro_batch, *x.shape[1:]), x.dtype) for k, x in batch.items()
+    }
     with attention.all_heads_at_once():
-        train_step = jax.jit(step.make_train_step(loss_fn, micro, seed=config.seed))
-        lowered = train_step.lower(abstract_state, frozen, batch)
-        saved = jax.eval_shape(residuals, trainable, frozen, batch, keys)
+        train_step = jax.jit(step.make_train_step(loss_fn, train, seed=config.seed))
+        counted = flops.count(train_step.trace(abstract_state, frozen, batch).jaxpr)
+        saved = jax.eval_shape(residuals, trainable, frozen, micro, keys)
     parameter_bytes = _bytes(trainable) + _bytes(frozen)
     return Plan(
-        parameters={name: _count(tree) for name, tree in params.items()},
+        parameters={name: _count(tree) for name, tree in (trainable | frozen).items()},
         trainable=train.trainable,
-        flops=lowered.cost_analysis()["flops"] * train.accumulation_steps,
+        flops=counted,
         memory={
             "parameters": parameter_bytes,
             "optimizer moments": _bytes(abstract_state.opt_state),
@@ -79,8 +77,61 @@ def make_plan(config: RunConfig) -> Plan:
     )
 
 
-def describe(config: RunConfig) -> str:
-    """The plan as a table to print."""
+@dataclasses.dataclass(frozen=True)
+class MeshPlan:
+    """What the step compiled for a mesh does on one device.
+
+    Attributes:
+      flops: of one step, recomputation included.
+      memory: bytes by purpose, as the compiler reports them.
+      collectives: what it exchanges, per kind.
+    """
+
+    flops: float
+    memory: dict[str, int]
+    collectives: tuple[Collective, ...]
+
+    def step_seconds(self, chip: chips.Chip) -> float:
+        """A rough step time: arithmetic at a usual share of peak, exchanges at the links' speed.
+
+        As if nothing overlapped.
+        """
+        exchanged = sum(c.bytes for c in self.collectives)
+        return self.flops / (chip.flops * EXPECTED_UTILISATION) + exchanged / chip.link_bandwidth
+
+
+def make_mesh_plan(config: RunConfig, rules: Partitioning) -> MeshPlan:
+    """Compiles the run's training step for a mesh, without parameters or data.
+
+    Attention is compiled in blocks of queries, whose scores are recomputed in the backward pass,
+    in the place of the fused kernels of the chips meant, which a CPU cannot compile.
+
+    Raises:
+      ConfigError: a trainable network is no part of the model.
+    """
+    trainable, frozen, batch = _abstract_inputs(config)
+    placed_state = program.abstract_state(config, rules, trainable)
+    placed_frozen = _on(rules.params(frozen), frozen)
+    placed_batch = _on(rules.batch(batch), batch)
+    made = program.TrainProgram(config, rules)
+    with attention.in_blocks():
+        compiled = made.compile(placed_state, placed_frozen, placed_batch)
+    return MeshPlan(
+        flops=compiled.flops / rules.mesh.size,
+        memory=compiled.memory,
+        collectives=collectives_of(compiled.call.as_text()),
+    )
+
+
+def describe(config: RunConfig, *, compiled: bool = False) -> str:
+    """The plan as a table to print.
+
+    Args:
+      compiled: for the config's mesh, from the compiled step.
+
+    Raises:
+      ConfigError: a trainable network is no part of the model, or the mesh does not fit.
+    """
     plan = make_plan(config)
     lines = [f"{config.name}: {config.train.steps} steps of {config.train.batch_size} examples"]
     lines += ["", "parameters"]
@@ -88,6 +139,8 @@ def describe(config: RunConfig) -> str:
         role = "trains" if name in plan.trainable else "frozen"
         lines.append(f"  {name:<20} {count / 1e6:>10.2f} M  {role}")
     lines += ["", f"FLOPs per step {plan.flops / 1e12:.2f} T, recomputation included"]
+    if compiled:
+        return "\n".join([*lines, "", *_describe_mesh(config)])
     lines += ["", "memory on one device"]
     for purpose, size in plan.memory.items():
         lines.append(f"  {purpose:<20} {size / 2**30:>10.2f} GiB")
@@ -99,7 +152,67 @@ def describe(config: RunConfig) -> str:
     return "\n".join(lines)
 
 
-def _abstract_batch(config: RunConfig, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+def _describe_mesh(config: RunConfig) -> list[str]:
+    rules = partitioning.make_partitioning(config)
+    trainable, frozen, _ = _abstract_inputs(config)
+    plan = make_mesh_plan(config, rules)
+    needed = sum(plan.memory.values())
+    lines = [partitioning.format_table(partitioning.table(rules, trainable | frozen)), ""]
+    lines += [
+        partitioning.describe(rules),
+        f"each device: {plan.flops / 1e12:.2f} TFLOP per step; attention compiled in blocks, in "
+        "the place of a fused kernel",
+    ]
+    lines += [f"  {purpose:<20} {size / 2**30:>10.2f} GiB" for purpose, size in plan.memory.items()]
+    lines += ["", "exchanged per device and step"]
+    lines += [
+        f"  {c.kind:<20} {c.count:>5} times {c.bytes / 2**20:>12.1f} MiB" for c in plan.collectives
+    ] or ["  nothing"]
+    lines += ["", f"at {EXPECTED_UTILISATION:.0%} of peak, exchanges not overlapped"]
+    for name, chip in chips.CHIPS.items():
+        fits = "fits" if needed <= chip.memory else "does not fit"
+        lines.append(f"  {name:<10} {plan.step_seconds(chip):>8.2f} s per step, {fits}")
+    return lines
+
+
+def use_fake_devices(config: RunConfig) -> None:
+    """Makes as many CPU devices as the config's mesh has; before anything touches a device.
+
+    Raises:
+      ConfigError: the process already has fewer.
+    """
+    mesh = config.mesh
+    count = max(mesh.data, 1) * mesh.fsdp * mesh.context
+    try:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:  # devices are in use
+        if jax.device_count() < count:
+            raise ConfigError(f"--mesh: needs {count} devices to plan for") from None
+
+
+def _abstract_inputs(config: RunConfig) -> tuple[Any, Any, dict[str, jax.ShapeDtypeStruct]]:
+    """Networks that learn, frozen ones, and a batch, without numbers."""
+    check_trainable(config)
+    shapes = weights.abstract_params(config.model)
+    params = {name: shapes[name] for name in networks_of(config)}
+    trainable = {name: params[name] for name in config.train.trainable}
+    frozen = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.dtype(config.train.dtype)),
+        {name: tree for name, tree in params.items() if name not in trainable},
+    )
+    return trainable, frozen, _abstract_batch(config)
+
+
+def _on(shardings: Any, shapes: Any) -> Any:
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+
+
+def _abstract_batch(config: RunConfig) -> dict[str, jax.ShapeDtypeStruct]:
     data, size = config.data, config.model.image_encoder.image_size
     picture = (data.height, data.width, 3)
     shapes = {
@@ -110,7 +223,7 @@ def _abstract_batch(config: RunConfig, batch_size: int) -> dict[str, jax.ShapeDt
         "skeleton": ((data.frames, *picture), jnp.uint8),
     }
     return {
-        name: jax.ShapeDtypeStruct((batch_size, *shape), dtype)
+        name: jax.ShapeDtypeStruct((config.train.batch_size, *shape), dtype)
         for name, (shape, dtype) in shapes.items()
     }
 

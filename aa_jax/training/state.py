@@ -17,7 +17,7 @@ class TrainState(flax.struct.PyTreeNode):
     """Everything that changes from step to step; nothing random lives here.
 
     Attributes:
-      step: optimizer steps done, int32 [].
+      step: optimizer steps done, int32 []; ~step where the next one was not finite.
       params: trainable networks by name, float32.
       opt_state: AdamW's moments.
       ema: averaged parameters, or an empty dict where averaging is off.
@@ -39,7 +39,11 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     rate = learning_rate_schedule(config)
     if config.optimizer == "adamw":
         optimizer = optax.adamw(
-            rate, b1=config.adam_b1, b2=config.adam_b2, weight_decay=config.weight_decay
+            rate,
+            b1=config.adam_b1,
+            b2=config.adam_b2,
+            weight_decay=config.weight_decay,
+            mu_dtype=config.moments_dtype,
         )
     else:
         optimizer = optax.contrib.muon(
@@ -51,6 +55,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
             # The size of AdamW's updates, so that one learning rate serves both.
             consistent_rms=0.2,
             muon_weight_dimension_numbers=_as_matrices,
+            mu_dtype=config.moments_dtype,
         )
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optimizer)
 

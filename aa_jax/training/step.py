@@ -31,13 +31,27 @@ def example_keys(seed: int, stream: str, step: Int[Array, ""], ids: Int[Array, "
 
 
 def make_train_step(
-    loss_fn: LossFn, config: TrainConfig, *, seed: int
+    loss_fn: LossFn,
+    config: TrainConfig,
+    *,
+    seed: int,
+    place_gradients: Callable[[PyTree], PyTree] = lambda gradients: gradients,
 ) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
     """Builds `train_step(state, frozen, batch) -> (state, metrics)`.
 
     Gradients of `config.accumulation_steps` micro-batches are averaged; since every draw follows
     an example's id, the result equals the large batch to rounding. Only `state.params` is
     differentiated.
+
+    A step whose loss or gradients are not finite changes nothing but the step count, which turns
+    negative (`~step`); so do all steps after it. The host, which learns of it later, finds the
+    state from which that step can be taken again.
+
+    Args:
+      loss_fn: of one (micro-)batch.
+      config: of the run.
+      seed: of everything drawn.
+      place_gradients: states how gradients lie on a mesh of devices.
     """
     optimizer = make_optimizer(config)
     learning_rate = learning_rate_schedule(config)
@@ -49,7 +63,9 @@ def make_train_step(
             return value_and_grad(params, frozen, batch, keys)
 
         def split(x: Array) -> Array:
-            return x.reshape(config.accumulation_steps, -1, *x.shape[1:])
+            # Every n-th example, so that each device finds its part of every micro-batch in its
+            # part of the batch.
+            return jnp.swapaxes(x.reshape(-1, config.accumulation_steps, *x.shape[1:]), 0, 1)
 
         def add_micro_batch(total: PyTree, inputs: Any) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, value_and_grad(params, frozen, *inputs)), None
@@ -65,27 +81,36 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         (loss, scalars), grads = gradients(state.params, frozen, batch, state.step)
+        grads = place_gradients(grads)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             rate = jnp.asarray(learning_rate(state.step), jnp.float32)
         params = optax.apply_updates(state.params, updates)
+        grad_norm = optax.tree.norm(grads)
         metrics = {
             "loss": loss,
             **scalars,
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": grad_norm,
             "param_norm": optax.tree.norm(params),
             "update_norm": optax.tree.norm(updates),
             "learning_rate": rate,
         }
-        state = state.replace(
+        new_state = state.replace(
             step=state.step + 1,
             params=params,
             opt_state=opt_state,
             ema=_average(state, params, config.ema_decay),
         )
-        return state, metrics
+        sound = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & (state.step >= 0)
+        return _keep_unless(sound, state, new_state), metrics
 
     return train_step
+
+
+def _keep_unless(sound: Array, state: TrainState, new_state: TrainState) -> TrainState:
+    """The new state, or the old one marked as stopped."""
+    stopped = state.replace(step=jnp.where(state.step < 0, state.step, ~state.step))
+    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new_state, stopped)
 
 
 def _average(state: TrainState, params: PyTree, decay: float) -> PyTree:

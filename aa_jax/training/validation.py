@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,19 @@ import numpy as np
 from aa_jax.config import RunConfig
 from aa_jax.data import pictures
 from aa_jax.data.held_out import held_out_clips
+from aa_jax.data.video import write_video
 from aa_jax.metrics import image, video
 from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.sampling.pipeline import Pipeline
 
 Validation = Callable[[dict[str, Any], int], dict[str, float]]
-"""(params of all networks, step) -> scalars; writes `validation/<step>.png` into the run folder."""
+"""(params of all networks, step) -> scalars.
+
+Writes `validation/<step>.png` into the run folder, and `<step>.mp4` where clips are animated.
+"""
 
 AUTOENCODER_PICTURES = 64
+VIDEO_FPS = 8.0
 
 
 def make_validation(config: RunConfig, workdir: Path) -> Validation:
@@ -61,7 +66,11 @@ def _autoencoder(config: RunConfig, workdir: Path) -> Validation:
 
 
 def _animate(config: RunConfig, workdir: Path) -> Validation:
-    """Short animations of held-out characters; sheets: reference, then truth over result."""
+    """Short animations of held-out characters.
+
+    Sheets: reference, then truth over result. Videos: a row per character of reference, truth and
+    result, in slow motion.
+    """
     pipeline = Pipeline(config.model, config.schedule)
     clips = held_out_clips(
         config,
@@ -87,6 +96,7 @@ def _animate(config: RunConfig, workdir: Path) -> Validation:
             for frames in (target, result)
         ]
         _write_sheet(workdir, step, rows)
+        _write_video(workdir, step, [clips.references, clips.targets, results])
         return video.mean_metrics(clips.targets, results, clips.masks)
 
     return validate
@@ -95,3 +105,17 @@ def _animate(config: RunConfig, workdir: Path) -> Validation:
 def _write_sheet(workdir: Path, step: int, rows: list[list[np.ndarray]]) -> None:
     path = workdir / "validation" / f"{step:07d}.png"
     pictures.write_picture(path, pictures.contact_sheet(rows))
+
+
+def _write_video(workdir: Path, step: int, columns: Sequence[np.ndarray]) -> None:
+    references, targets, results = columns
+    frames = (
+        pictures.contact_sheet(
+            [
+                [reference, target[t], result[t]]
+                for reference, target, result in zip(references, targets, results, strict=True)
+            ]
+        )
+        for t in range(len(targets[0]))
+    )
+    write_video(workdir / "validation" / f"{step:07d}.mp4", frames, VIDEO_FPS)

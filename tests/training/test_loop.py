@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -13,13 +14,20 @@ from tiny_run import tiny_config
 
 from aa_jax import weights
 from aa_jax.config import ConfigError
-from aa_jax.training import loop
+from aa_jax.data.dataset import DatasetError
+from aa_jax.data.video import read_video
+from aa_jax.training import failure, loop
+from aa_jax.training.reporting import Reporter
 
 ROOT = Path(__file__).parents[2]
 
 
 def steps_of(workdir):
     return [json.loads(line) for line in (workdir / "steps.jsonl").read_text().splitlines()]
+
+
+def environment(workdir):
+    return json.loads((workdir / "environment.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +46,14 @@ def test_a_run_leaves_weights_log_pictures_and_config(finished):
     assert [line["step"] for line in steps_of(finished)] == [1, 2, 3, 4]
     assert all(np.isfinite(line["loss"]) for line in steps_of(finished))
     assert (finished / "validation" / "0000004.png").exists()
+    frames, _ = read_video(finished / "validation" / "0000004.mp4")
+    assert len(frames) == tiny_config().eval.frames
     assert list((finished / "tensorboard").iterdir())
     assert json.loads((finished / "config.json").read_text())["name"] == "tiny"
+    (start,) = environment(finished)
+    assert start["first_step"] == 0
+    assert start["mesh"] == {"data": 1, "fsdp": 1, "context": 1}
+    assert start["packages"]["jax"] == jax.__version__
 
 
 def test_frozen_networks_keep_their_values_and_trainable_ones_move(finished):
@@ -86,8 +100,6 @@ def test_a_workdir_of_another_config_is_refused_naming_the_fields(finished):
 
 def test_stage_2_trains_the_motion_modules_alone(finished, tmp_path):
     """Given stage-1 weights, when stage 2 trains, then nothing but motion modules changes."""
-    import dataclasses
-
     config = tiny_config("stage2", steps=1, trainable=("motion_module",), batch_size=2)
     motion = dataclasses.replace(config.model.motion_module, enabled=True)
     config = dataclasses.replace(
@@ -121,5 +133,49 @@ def test_networks_a_run_does_not_have_cannot_train(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
-    with pytest.raises(FloatingPointError, match="at step 2"):
-        loop.run(tiny_config(learning_rate=1e30, max_grad_norm=1e30), tmp_path)
+    """The step can be taken again from what it leaves; the last good checkpoint stays."""
+    with pytest.raises(FloatingPointError, match=r"at step 2 .*examples 4 to 7.*not_finite"):
+        loop.run(tiny_config(learning_rate=1e30, max_grad_norm=1e30, save_every=1), tmp_path)
+    assert [line["step"] for line in steps_of(tmp_path)] == [1]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1"}
+    kept = tmp_path / "not_finite" / "0000002"
+    report = json.loads((kept / "report.json").read_text())
+    assert report["example_ids"] == [4, 5, 6, 7]
+    again = failure.replay(kept)
+    for name, value in report["figures"].items():
+        if name in again:
+            np.testing.assert_array_equal(again[name], float(value), err_msg=name)
+    assert set(again["gradients"]) == set(tiny_config().train.trainable)
+
+
+def test_sigterm_saves_and_ends_the_run_in_good_order(finished, tmp_path, monkeypatch):
+    """Given SIGTERM during step 3, then that step is saved, and the next start goes on from it."""
+    config = tiny_config(ema_decay=0.9)
+    report_step = Reporter.step
+
+    def told_at_step_3(self, metrics):
+        done = report_step(self, metrics)
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(Reporter, "step", told_at_step_3)
+    assert loop.run(config, tmp_path) is None
+    assert (tmp_path / "checkpoints" / "3").is_dir()
+    assert not (tmp_path / "weights").exists()
+    monkeypatch.undo()
+    loop.run(config, tmp_path)
+    assert [start["first_step"] for start in environment(tmp_path)] == [0, 3]
+    for ours, theirs in zip(
+        *(jax.tree.leaves(weights.load(w / "weights")[1]) for w in (tmp_path, finished)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_source_that_is_no_dataset_is_told_before_anything_is_written(tmp_path):
+    config = tiny_config()
+    data = dataclasses.replace(config.data, source=str(tmp_path / "none"))
+    with pytest.raises(DatasetError, match="none: no finished dataset"):
+        loop.run(dataclasses.replace(config, data=data), tmp_path / "run")
+    assert not list(tmp_path.iterdir())

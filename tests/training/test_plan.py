@@ -5,8 +5,8 @@ import pytest
 from tiny_run import tiny_config
 
 from aa_jax import weights
-from aa_jax.config import RunConfig, from_dict
-from aa_jax.training import plan
+from aa_jax.config import MeshConfig, RunConfig, from_dict
+from aa_jax.training import chips, partitioning, plan
 
 
 def test_the_plan_counts_what_the_run_allocates():
@@ -52,3 +52,37 @@ def test_describe_names_networks_flops_and_memory():
     text = plan.describe(config)
     for part in ("small: 4 steps", "denoising_unet", "FLOPs per step", "optimizer moments"):
         assert part in text
+
+
+def vae_run(**mesh):
+    """The smallest program there is to compile."""
+    config = tiny_config(task="autoencoder", trainable=("vae",), batch_size=8)
+    return dataclasses.replace(config, mesh=MeshConfig(**mesh))
+
+
+def test_a_plan_for_a_mesh_tells_what_each_device_does():
+    plans = {
+        n: plan.make_mesh_plan(config, partitioning.make_partitioning(config))
+        for n, config in ((n, vae_run(data=n)) for n in (1, 4))
+    }
+    assert plans[4].flops == pytest.approx(plans[1].flops / 4)
+    assert plans[1].collectives == ()
+    gradients = 4 * plan.make_plan(vae_run()).parameters["vae"]
+    (reduced,) = (c for c in plans[4].collectives if c.kind == "all-reduce")
+    assert gradients <= reduced.bytes < gradients + 1000
+    assert plans[4].memory["arguments"] < plans[1].memory["arguments"]  # a part of the batch
+    seconds = [plans[4].step_seconds(chips.CHIPS[name]) for name in ("A100-40", "H100")]
+    assert seconds[0] > seconds[1] > 0
+
+
+def test_describe_prints_table_exchanges_and_chips_of_a_mesh():
+    text = plan.describe(vae_run(data=2, fsdp=2), compiled=True)
+    for part in (
+        "bytes per device",
+        "vae.encoder.conv_in.kernel",
+        "mesh data=2,fsdp=2,context=1: 4 devices",
+        "all-reduce",
+        "A100-80",
+        "s per step, fits",
+    ):
+        assert part in text, part

@@ -101,3 +101,31 @@ def test_learning_rate_warms_up_and_then_follows_its_schedule(schedule, at):
     rate = state.learning_rate_schedule(train)
     for number, value in at.items():
         assert float(rate(number)) == pytest.approx(value, rel=1e-5, abs=1e-12)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones():
+    config = dataclasses.replace(tiny_config().train, batch_size=8, ema_decay=0.9)
+    train_step = jax.jit(step.make_train_step(quadratic_loss, config, seed=0))
+    before, _ = train_step(state.create(PARAMS, config), FROZEN, batch_of(range(8)))
+    broken = {**batch_of(range(8, 16)), "x": np.full((8, 3), np.nan, np.float32)}
+    stopped, metrics = train_step(before, FROZEN, broken)
+    assert np.isnan(metrics["loss"])
+    later, _ = train_step(stopped, FROZEN, batch_of(range(8)))
+    for after in (stopped, later):
+        assert int(after.step) == ~1  # one step is done, the next one was not finite
+        kept = after.replace(step=~after.step)
+        jax.tree.map(np.testing.assert_array_equal, kept, before)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_first_moments_may_be_bfloat16(optimizer):
+    """Second moments stay float32, and the updates close to those of float32 moments."""
+    kernel = {"net": {"w": np.ones((3, 4), np.float32), "b": np.zeros(4, np.float32)}}
+    config = dataclasses.replace(tiny_config().train, optimizer=optimizer)
+    half = dataclasses.replace(config, moments_dtype="bfloat16")
+    dtypes = [x.dtype for x in jax.tree.leaves(state.create(kernel, half).opt_state) if x.ndim]
+    assert dtypes.count(jnp.bfloat16) == 2
+    assert set(dtypes) <= {jnp.dtype("bfloat16"), jnp.dtype("float32")}
+    ours, _ = run_step(moments_dtype="bfloat16", learning_rate=0.1)
+    theirs, _ = run_step(learning_rate=0.1)
+    np.testing.assert_allclose(ours.params["net"]["w"], theirs.params["net"]["w"], rtol=2**-8)
