@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from aa_jax import config as config_lib
+from aa_jax.arguments import respelled
 
 Main = Callable[[config_lib.RunConfig, flags.FlagValues], Any]
 
@@ -31,7 +32,7 @@ def run(
       The exit code: 0, 1 where the run failed, 2 for a mistake of the user's.
     """
     values = flags.FlagValues()
-    argv = [_underscored(arg) for arg in (sys.argv if argv is None else argv)]
+    argv = [respelled(arg, "_") for arg in (sys.argv if argv is None else argv)]
     config_flags.DEFINE_config_file(
         "config",
         help_string="Config file; --config.group.field=value changes a field of it.",
@@ -97,13 +98,6 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> config_lib.RunConfi
     if values.config is None:
         raise config_lib.ConfigError("--config is missing; choose a file of configs/")
     return config_lib.from_dict(config_lib.RunConfig, values.config.to_dict())
-
-
-def _underscored(arg: str) -> str:
-    if not arg.startswith("--"):
-        return arg
-    name, equals, value = arg.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}"
 
 
 def _describe(values: flags.FlagValues) -> str:

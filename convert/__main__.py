@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from aa_jax import arguments
+
 DESCRIPTION = """\
 Weights in and out: PyTorch files people own to weights directories and back.
 
@@ -43,10 +45,11 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 0, 1 where it failed, 2 for a mistake in the flags."""
-    arguments = [_underscored(a) for a in (sys.argv[1:] if argv is None else argv)]
-    command = next((a for a in arguments if not a.startswith("-")), None)
+    given = sys.argv[1:] if argv is None else argv
+    given = [arguments.respelled(argument, "_") for argument in given]
+    command = next((a for a in given if not a.startswith("-")), None)
     try:
-        flags = _parser(command).parse_args(arguments)
+        flags = _parser(command).parse_args(given)
     except SystemExit as stop:
         return int(stop.code or 0)
     return _report_errors(flags)
@@ -70,16 +73,12 @@ def _report_errors(flags: argparse.Namespace) -> int:
         return cli.fail("out of memory", 1)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        print(f"error: {message} (see --help)", file=sys.stderr)
-        raise SystemExit(2)
-
-
 def _parser(command: str | None) -> argparse.ArgumentParser:
     """The parser; flags of the one command asked for only, whose module is imported."""
     shared = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = _Parser(prog="python -m convert", description=DESCRIPTION, epilog=EXAMPLES, **shared)
+    parser = arguments.Parser(
+        prog="python -m convert", description=DESCRIPTION, epilog=EXAMPLES, **shared
+    )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module_name, line) in COMMANDS.items():
         if name != command:
@@ -96,14 +95,6 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser
-
-
-def _underscored(argument: str) -> str:
-    """`--motion-lora=x` as `--motion_lora=x`: both spellings are accepted."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import resource
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aa_jax import weights
+from aa_jax import files, weights
 from aa_jax.config import ConfigError, ModelConfig
 from convert import ConvertError, transfer, writer
 from convert.sources import Source, Tensor
@@ -108,7 +107,7 @@ def add(
     size = sum(tensor.nbytes for part in parts for tensor in part.tensors.values())
     _check_space(directory, size)
     provenance = _kept_provenance(config.provenance, names)
-    hashed = functools.cache(sha256)
+    hashed = functools.cache(files.sha256)
     with adding(directory) as folder, _progress(size) as progress:
         while parts:
             part = parts.pop(0)  # the last reference: its file's memory goes with it
@@ -247,12 +246,6 @@ def _provenance(
                 "dtype": list(part.report.dtypes),
                 "command": command,
             }
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def peak_memory() -> int:

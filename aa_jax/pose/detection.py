@@ -11,7 +11,6 @@ of the networks.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from aa_jax import files
 from aa_jax.pose import dwpose, people
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.pose.people import Detections, People
@@ -98,7 +98,7 @@ class Detector:
     @functools.cached_property
     def key(self) -> str:
         """Names the content of both files."""
-        return "+".join(map(_digest, self._files))
+        return "+".join(map(files.sha256, self._files))
 
     def __call__(self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[People]:
         """Everyone in each of some RGB pictures, which may have different sizes."""
@@ -188,7 +188,7 @@ def detect_people(
     file = Path(cache) if cache is not None else path.with_name(path.name + CACHE_SUFFIX)
     with open_video(path) as video:
         caching = cache is not None or people.is_writable(file.parent)
-        key = f"1:{_digest(path)}+{detector.key}" if caching else ""
+        key = f"1:{files.sha256(path)}+{detector.key}" if caching else ""
         known, complete = (caching and people.load(file, key)) or (None, False)
         if known and (complete or len(known) >= (max_frames or np.inf)):
             return _first(known, max_frames)
@@ -233,11 +233,6 @@ def _bar(path: Path, shown: bool, done: int, total: int):
     return tqdm(
         total=total or None, initial=done, desc=label, unit="frame", disable=not shown, leave=False
     )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Network:

@@ -4,9 +4,10 @@ Parsing needs the standard library only, so that `--help` and mistakes answer at
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from aa_jax.arguments import Parser, respelled
 
 DESCRIPTION = """\
 Animates a character: one reference picture and a sequence of poses become a video.
@@ -38,17 +39,11 @@ config.json.
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The flags; raises `SystemExit` after `--help` and, with one line on stderr, for mistakes."""
-    return _parser().parse_args([_underscored(argument) for argument in arguments])
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        print(f"error: {message} (see --help)", file=sys.stderr)
-        raise SystemExit(2)
+    return _parser().parse_args([respelled(argument, "_") for argument in arguments])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="sample.py",
         description=DESCRIPTION,
         epilog=EXAMPLES,
@@ -164,14 +159,6 @@ def _parser() -> argparse.ArgumentParser:
         help="show reference, skeleton and result next to each other",
     )
     return parser
-
-
-def _underscored(argument: str) -> str:
-    """`--guidance-scale=2` as `--guidance_scale=2`: both spellings are accepted."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}"
 
 
 def _video_path(text: str) -> Path:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from aa_jax import weights
+from aa_jax import files, weights
 from aa_jax.config import NETWORKS
 from convert import assembly
 from convert.__main__ import main
@@ -102,7 +102,7 @@ def test_provenance_names_every_source(convert, diffusers, tmp_path):
     assert entry == {
         "networks": ["image_encoder"],
         "file": "model.safetensors",
-        "sha256": assembly.sha256(file),
+        "sha256": files.sha256(file),
         "dtype": ["float16"],
         "command": "image-encoder",
     }

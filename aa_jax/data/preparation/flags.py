@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aa_jax.arguments import Parser, respelled
 from aa_jax.data.preparation.filters import Rules
 from aa_jax.data.preparation.layouts import LAYOUTS
 from aa_jax.data.preparation.media import MediaSettings
@@ -37,17 +37,11 @@ DATA/report.html shows clips and skeletons, names broken videos, counts what eve
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The flags; raises `SystemExit` after `--help` and, with one line on stderr, for mistakes."""
-    return _parser().parse_args([_hyphened(argument) for argument in arguments])
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        print(f"error: {message} (see --help)", file=sys.stderr)
-        raise SystemExit(2)
+    return _parser().parse_args([respelled(argument, "-") for argument in arguments])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="prepare.py",
         description=DESCRIPTION,
         epilog=EXAMPLES,
@@ -215,14 +209,6 @@ def _add_latents(add) -> None:
         default="float32",
         help="of the computation, as train.dtype; default: %(default)s",
     )
-
-
-def _hyphened(argument: str) -> str:
-    """`--keypoints_from=DIR` as `--keypoints-from=DIR`: both spellings are accepted."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return f"--{name[2:].replace('_', '-')}{equals}{value}"
 
 
 def _size(text: str) -> tuple[int, int]:
