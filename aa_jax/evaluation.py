@@ -20,6 +20,9 @@ from aa_jax.sampling.pipeline import Pipeline
 
 Figures = dict[str, Any]
 
+SHEET = "evaluation.png"
+"""Name of the contact sheet."""
+
 
 def run(
     config: RunConfig, *, weights_dir: str, json_file: Path | None, dump: Path | None
@@ -27,7 +30,8 @@ def run(
     """Evaluates weights, prints the figures and writes what was asked for.
 
     The held-out clips have the size and skeleton style of `config`; steps, guidance and schedule
-    are those of the weights.
+    are those of the weights. The contact sheet `evaluation.png` goes into the folder of `dump` or
+    `json_file`, or else into `runs/<config name>`.
 
     Args:
       weights_dir: weights directory with motion modules.
@@ -42,20 +46,22 @@ def run(
     Raises:
       ConfigError: the weights have no motion modules, or another VAE factor than the size allows.
       WeightsError: the weights cannot be loaded.
+      OSError: a file cannot be written; told before the work begins.
     """
     found, params = weights.load(weights_dir)
     if not found.model.motion_module.enabled:
         raise ConfigError(f"{weights_dir} holds stage-1 weights without motion modules")
     check_size(config.data.width, config.data.height, found.model, where="data")
+    sheet = (dump or (json_file.parent if json_file else Path("runs", config.name))) / SHEET
+    for path in filter(None, (json_file, sheet)):
+        files.check_writable(path)
     settings = config.eval
     config = dataclasses.replace(config, skeleton=found.skeleton)
     clips = held_out_clips(
         config, seed=settings.seed, characters=settings.characters, frames=settings.frames
     )
 
-    full = Pipeline(found.model, found.schedule)
-    still = dataclasses.replace(found.model.motion_module, enabled=False)
-    stage1 = Pipeline(dataclasses.replace(found.model, motion_module=still), found.schedule)
+    full, stage1 = pipelines(found)
     noise = full.noise(settings.seed, settings.frames, config.data.height, config.data.width)
     shared = np.broadcast_to(noise[:1], noise.shape)
     results = {
@@ -83,10 +89,20 @@ def run(
         files.write_text(json_file, json.dumps(figures, indent=2) + "\n")
     if dump is not None:
         _dump(dump, clips, results["model"])
-    sheet = (dump or (json_file.parent if json_file else Path())) / "evaluation.png"
     pictures.write_picture(sheet, contact_sheet(clips, results))
     print(f"contact sheet written to {sheet}")
     return figures
+
+
+def pipelines(found: weights.WeightsConfig) -> tuple[Pipeline, Pipeline]:
+    """Of the whole model, and of its first stage, which has no motion modules."""
+    full = Pipeline(
+        found.model, found.schedule, reference_dtype=found.sampling.reference_dtype or None
+    )
+    still = dataclasses.replace(found.model.motion_module, enabled=False)
+    return full, dataclasses.replace(
+        full, model=dataclasses.replace(found.model, motion_module=still)
+    )
 
 
 def _animate(
@@ -109,6 +125,7 @@ def _animate(
                 list(clips.references[part]),
                 skeletons,
                 steps=sampling.steps,
+                sampler=sampling.sampler,
                 guidance_scale=sampling.guidance_scale,
                 noise=np.broadcast_to(noise, (len(skeletons), *noise.shape)),
             )

@@ -108,7 +108,7 @@ def break_folder(videos, poses):
         "empty.mp4": "0 bytes",
         "text.mp4": "no video that can be read",
         "sound.mp4": "holds no video stream",
-        "one frame.mp4": "short: 1 frames",
+        "one frame.mp4": "short: 1 frame",
         "no poses.mp4": "no keypoints",
     }
 

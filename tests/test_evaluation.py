@@ -82,6 +82,44 @@ def test_a_contact_sheet_lies_beside_the_dump(evaluated):
     assert sheet.shape[1] > 3 * 16
 
 
+@pytest.mark.parametrize(("stored", "used"), [("float16", "float16"), ("", None)])
+def test_references_are_rounded_as_sampling_rounds_them(stored, used):
+    found = weights.WeightsConfig(
+        model=MODEL,
+        schedule=SCHEDULE,
+        skeleton=SkeletonConfig(),
+        sampling=SamplingConfig(reference_dtype=stored),
+    )
+    full, stage1 = evaluation.pipelines(found)
+    assert full.reference_dtype == stage1.reference_dtype == used
+    assert full.model.motion_module.enabled
+    assert not stage1.model.motion_module.enabled
+
+
+def test_without_places_to_write_to_the_sheet_goes_to_runs(evaluated, tmp_path, monkeypatch):
+    folder, _ = evaluated
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        evaluation, "_animate", lambda pipeline, params, clips, *_: np.array(clips.targets)
+    )
+    arguments = {"weights_dir": str(folder / "weights"), "json_file": None, "dump": None}
+    evaluation.run(tiny_config(), **arguments)
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+    assert pictures.read_picture(tmp_path / "runs" / "tiny" / "evaluation.png").any()
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(evaluated, monkeypatch):
+    folder, _ = evaluated
+    monkeypatch.setattr(evaluation, "_animate", None)
+    with pytest.raises(NotADirectoryError, match=r"figures\.json/a\.json"):
+        evaluation.run(
+            tiny_config(),
+            weights_dir=str(folder / "weights"),
+            json_file=folder / "figures.json" / "a.json",
+            dump=None,
+        )
+
+
 def test_stage_1_weights_are_refused(tmp_path, params):
     still = dataclasses.replace(MODEL.motion_module, enabled=False)
     config = weights.WeightsConfig(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aa_jax import files
 from aa_jax.data.video import VideoError
 
 if TYPE_CHECKING:
@@ -34,22 +34,20 @@ def add_audio(video: str | Path, source: str | Path) -> bool:
     import av
 
     video, source = Path(video), Path(source)
-    temporary = video.with_name(f".{video.stem}.sound{video.suffix}")
+    options = {"movflags": "+faststart"} if video.suffix != ".mkv" else {}
     try:
         with av.open(str(video.absolute())) as pictures, av.open(str(source.absolute())) as sounds:
             if not sounds.streams.audio:
                 return False
-            options = {"movflags": "+faststart"} if video.suffix != ".mkv" else {}
-            with av.open(str(temporary.absolute()), "w", options=options) as result:
+            with (
+                files.replacing_file(video) as temporary,
+                av.open(str(temporary.absolute()), "w", options=options) as result,
+            ):
                 for packet in _interleaved(pictures, sounds, result):
                     result.mux(packet)
-        temporary.replace(video)
     except (OSError, ValueError) as error:  # PyAV's errors are either or both
         reason = " ".join(str(error).split())
         raise VideoError(f"{video}: the sound of {source} cannot be added ({reason})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return True
 
 

@@ -62,41 +62,53 @@ def find(config: RunConfig, params: Mapping[str, PyTree]) -> LatentCache | None:
     """The cache a run can train from, as `config.data.latents` says; None: encode while training.
 
     Args:
-      params: the parameters that the run starts from, before any cast.
+      params: the parameters of VAE and image encoder that the run starts from, before any cast.
 
     Raises:
       ConfigError: `config.data.latents` names a cache that does not fit the run.
     """
-    data, train = config.data, config.train
-    automatic = data.latents == "auto"
-    if data.latents == "none" or train.task != "animate" or data.source == PUPPETS:
+    data = config.data
+    paths = candidates(config)
+    if not paths:
         return None
-    if "vae" in train.trainable:
-        if automatic:
-            return None
-        raise ConfigError("data.latents: the VAE trains in this run, so its latents cannot be kept")
-    candidates = sorted((Path(data.source) / "latents").glob("*/latents.json"))
-    if not automatic:
-        candidates = [Path(data.latents) / "latents.json"]
-    embeds = "image_encoder" not in train.trainable
+    embeds = "image_encoder" not in config.train.trainable
     wanted = {
-        "vae": fingerprint(params["vae"]) if candidates else "",
+        "vae": fingerprint(params["vae"]),
         "sizes": [list(size) for size in data.sizes],
         "dataset": describe(Path(data.source))["fingerprint"],
     }
-    if embeds and candidates:
+    if embeds:
         wanted["image_encoder"] = fingerprint(params["image_encoder"])
-    for path in candidates:
+    for path in paths:
         found = _read_description(path)
         differing = [name for name, value in wanted.items() if found.get(name) != value]
         if not differing:
             return LatentCache(path.parent, "train", embeds)
-        if not automatic:
+        if data.latents != "auto":
             raise ConfigError(
                 f"data.latents: {path.parent} was made with other {', '.join(differing)}; run "
                 "prepare.py --cache-latents with this run's weights and sizes"
             )
     return None
+
+
+def candidates(config: RunConfig) -> Sequence[Path]:
+    """Descriptions of the caches that may fit a run; none where it has to encode.
+
+    Raises:
+      ConfigError: `config.data.latents` names a cache, but the VAE trains.
+    """
+    data, train = config.data, config.train
+    if data.latents == "none" or train.task != "animate" or data.source == PUPPETS:
+        return []
+    automatic = data.latents == "auto"
+    if "vae" not in train.trainable:
+        if automatic:
+            return sorted((Path(data.source) / "latents").glob("*/latents.json"))
+        return [Path(data.latents) / "latents.json"]
+    if automatic:
+        return []
+    raise ConfigError("data.latents: the VAE trains in this run, so its latents cannot be kept")
 
 
 def encoding_ahead(
@@ -170,16 +182,16 @@ def write(source: Path, weights_dir: str | Path, sizes: Sequence[Size], *, dtype
     image_size = config.model.image_encoder.image_size
     for split in dataset["splits"]:
         clips = open_dataset(source, split)
-        (folder / split).mkdir(parents=True, exist_ok=True)
+        for leftover in (folder / split).glob(".*"):  # of a killed run
+            leftover.unlink()
         for index in tqdm(range(len(clips)), desc=f"encoding {split}", unit="clip"):
             path = _clip_file(folder, split, index)
             if path.exists():
                 continue
             clip = clips.clip(index)
             size = sizes[nearest_size(clip.size, sizes)]
-            temporary = path.with_suffix(".part")
-            save_file(_encode_clip(clip, size, encoder, image_size), temporary)
-            temporary.rename(path)
+            with files.replacing_file(path) as temporary:
+                save_file(_encode_clip(clip, size, encoder, image_size), temporary)
     files.write_text(folder / "latents.json", json.dumps(description, indent=2) + "\n")
     return folder
 

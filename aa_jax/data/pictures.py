@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from aa_jax import files
+
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
@@ -38,14 +40,8 @@ def write_picture(path: str | Path, picture: Picture) -> None:
     """Writes a picture under a temporary name, then renames it; the suffix names the format."""
     from PIL import Image
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
+    with files.replacing_file(Path(path)) as temporary:
         Image.fromarray(picture).save(temporary)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from aa_jax import files
+
 if TYPE_CHECKING:
     import av
 
@@ -275,14 +277,8 @@ def check_suffix(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> None
 
 def check_writable(path: str | Path) -> None:
     """Raises `VideoError` unless a file can be made at `path`; makes its folder, nothing else."""
-    path = Path(path)
-    if path.is_dir():
-        raise VideoError(f"{path}: cannot be written (is a folder)")
-    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        temporary.unlink()
+        files.check_writable(Path(path))
     except OSError as error:
         raise VideoError(f"{path}: cannot be written ({_reason(error)})") from None
 
@@ -297,21 +293,12 @@ def _peek(path: Path, frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path that takes `path`'s place if the block ends well."""
-    temporary = _temporary(path)
+    """`files.replacing_file`, whose errors name the video."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with files.replacing_file(path) as temporary:
+            yield temporary
     except OSError as error:
         raise VideoError(f"{path}: cannot be written ({_reason(error)})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.part{path.suffix}")
 
 
 def _reason(error: Exception) -> str:

@@ -10,17 +10,16 @@ They are stored as `.npz` or as OpenPose JSON:
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import uuid
 import zipfile
 import zlib
 from typing import Any
 
 import numpy as np
 
+from aa_jax import files
 from aa_jax.pose.layout import (
     BODY_JOINTS,
     BODY_LIMBS,
@@ -138,15 +137,8 @@ class Keypoints:
             return
         if path.suffix != ".npz":
             raise KeypointsError(f"{path}: keypoints are written as .npz, .json or a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **dataclasses.asdict(self))
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+        with files.replacing_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **dataclasses.asdict(self))
 
     @classmethod
     def load(

@@ -68,7 +68,6 @@ def write_openpose(path: pathlib.Path, fields: dict[str, Any]) -> None:
     }
     frames = [{"people": _people(fields, t)} for t in range(len(fields["body"]))]
     if path.suffix == ".json":
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps({**head, "frames": frames}))
         return
     with files.replacing(path) as folder:

@@ -5,11 +5,9 @@ Raw detections are kept, not the chosen person, so that another choice needs no 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int
 
+from aa_jax import files
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.pose.layout import BODY_JOINTS
 
@@ -169,27 +168,20 @@ def save(path: Path, key: str, detections: Detections, *, complete: bool) -> Non
       key: names what they were made of; `load` asks for the same.
       complete: whether these are all frames of the video.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     frames = detections.frames
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                key=key,
-                complete=complete,
-                found=np.array([people.found for people in frames], np.int32),
-                people=np.array([len(people.points) for people in frames], np.int32),
-                points=_join((people.points for people in frames), (NUM_POINTS, 2)),
-                scores=_join((people.scores for people in frames), (NUM_POINTS,)),
-                width=detections.width,
-                height=detections.height,
-                fps=detections.fps,
-            )
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with files.replacing_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            key=key,
+            complete=complete,
+            found=np.array([people.found for people in frames], np.int32),
+            people=np.array([len(people.points) for people in frames], np.int32),
+            points=_join((people.points for people in frames), (NUM_POINTS, 2)),
+            scores=_join((people.scores for people in frames), (NUM_POINTS,)),
+            width=detections.width,
+            height=detections.height,
+            fps=detections.fps,
+        )
 
 
 def load(path: Path, key: str) -> tuple[Detections, bool] | None:

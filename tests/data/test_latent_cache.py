@@ -9,10 +9,10 @@ from tiny_model import random_params
 from tiny_run import tiny_config
 
 from aa_jax import weights
-from aa_jax.config import ConfigError
+from aa_jax.config import ConfigError, InitConfig
 from aa_jax.data import latent_cache, loader
 from aa_jax.data.preparation import cli
-from aa_jax.training import loop
+from aa_jax.training import loop, plan
 
 FROZEN_ENCODERS = ("reference_unet", "denoising_unet", "pose_guider")
 
@@ -134,6 +134,15 @@ def test_a_killed_run_goes_on_and_leaves_whole_files_alone(cached, params):
     assert latent_cache.write(dataset, directory, [(16, 16)], dtype="float32") == folder
     assert first.stat().st_ino == before
     assert second.read_bytes() == content
+
+
+def test_a_dry_run_finds_the_cache_that_the_run_will_read(cached, params):
+    dataset, directory = cached
+    config = config_of(dataset)
+    config = dataclasses.replace(config, init=InitConfig(weights=str(directory)))
+    assert plan.find_latents(config) == latent_cache.find(config, params)
+    other = dataclasses.replace(config, init=InitConfig())  # random numbers
+    assert plan.find_latents(other) is None
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import uuid
 
 import av
 import numpy as np
@@ -166,9 +167,10 @@ def test_unwritable_place_is_named(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("write", [write_video, write_gif])
-def test_full_disk_is_named(tmp_path, write):
+def test_full_disk_is_named(tmp_path, write, monkeypatch):
     path = tmp_path / ("a.mp4" if write is write_video else "a.gif")
-    (tmp_path / f".a.part{path.suffix}").symlink_to("/dev/full")
+    monkeypatch.setattr("aa_jax.files.uuid.uuid4", lambda: uuid.UUID(int=0))
+    (tmp_path / f".a.00000000.part{path.suffix}").symlink_to("/dev/full")
     with pytest.raises(VideoError, match=r"cannot be written \(No space left"):
         write(path, moving_picture(), 24)
     assert not list(tmp_path.iterdir())

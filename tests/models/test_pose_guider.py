@@ -32,7 +32,8 @@ def test_controlnet_form_has_moores_parameters():
     pictures = jax.ShapeDtypeStruct((1, 1, 64, 64, 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), pictures)["params"]
 
-    torch_names.from_torch(load("pose_guider", "weights_16_32_96_256"), shapes)  # or it raises
+    moores = torch_names.from_torch(load("pose_guider", "weights_16_32_96_256"))
+    assert jax.tree.map(np.shape, moores) == jax.tree.map(np.shape, shapes)
 
 
 @pytest.mark.parametrize("kind", ["paper", "controlnet"])

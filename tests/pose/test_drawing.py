@@ -170,7 +170,17 @@ def test_size_of_the_picture_follows_the_size_asked_for(standing):
     np.testing.assert_array_equal(small, shrunk)
 
 
-def test_points_far_outside_are_harmless(standing):
-    standing.body[0, 3] = 1e20
+@pytest.mark.parametrize("far", [1e20, -1e20])
+def test_a_point_absurdly_far_outside_is_drawn_as_if_it_were_hidden(standing, far):
+    style = SkeletonConfig(size=256, hands=False)
+    elbow, scores = 3, np.ones((2, 18))
+    whole = draw_keypoints(standing, 64, 128, style)
+    scores[0, elbow] = 0
+    hidden = draw_keypoints(dataclasses.replace(standing, body_scores=scores), 64, 128, style)
+    standing.body[0, elbow] = far
 
-    draw_keypoints(standing, 64, 128, SkeletonConfig(size=256))
+    drawn = draw_keypoints(standing, 64, 128, style)
+
+    np.testing.assert_array_equal(drawn, hidden)
+    assert not np.array_equal(drawn[0], whole[0])
+    np.testing.assert_array_equal(drawn[1], whole[1])

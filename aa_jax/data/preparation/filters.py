@@ -57,10 +57,14 @@ def refusals(
     joints = float(visible[there].mean()) if there.any() else 0.0
     side = min(keypoints.width, keypoints.height)
     found = {
-        "short": (len(keypoints) < rules.min_frames, f"{len(keypoints)} frames"),
+        "short": (len(keypoints) < rules.min_frames, _frames(len(keypoints))),
         "small": (side < rules.min_side, f"shorter side of {side} pixels"),
         "crowded": (crowded > rules.max_crowded, f"several people in {crowded:.0%} of the frames"),
         "empty": (empty > rules.max_empty, f"nobody in {empty:.0%} of the frames"),
         "hidden": (joints < rules.min_visible, f"{joints:.0%} of the joints visible"),
     }
     return [(rule, figure) for rule, (broken, figure) in found.items() if broken]
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"

@@ -29,6 +29,7 @@ KEYFRAME_EVERY = 8
 
 STRIP_SIDE, STRIP_FRAMES = 112, 4
 """Side of a picture of the contact sheet, in pixels, and frames shown of every clip."""
+_GREY = 48
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,8 @@ def store(
     else:
         video.write_video(folder / "clip.mp4", clip(), keypoints.fps, keyframe_every=KEYFRAME_EVERY)
     keypoints.save(folder / "clip.npz")
+    blank = np.full((STRIP_SIDE, STRIP_SIDE, 3), _GREY, np.uint8)
+    strip += [blank] * (2 * STRIP_FRAMES - len(strip))  # of a clip of fewer frames
     pictures.write_picture(folder / "strip.png", np.concatenate(strip, axis=1))
 
 
@@ -180,6 +183,6 @@ def _letterboxed(picture: Picture) -> Picture:
     left, top, right, bottom = centre_crop((STRIP_SIDE, STRIP_SIDE), (width, height))
     left, top = round(left), round(top)
     width, height = max(round(right) - left, 1), max(round(bottom) - top, 1)
-    square = np.full((STRIP_SIDE, STRIP_SIDE, 3), 48, np.uint8)
+    square = np.full((STRIP_SIDE, STRIP_SIDE, 3), _GREY, np.uint8)
     square[top : top + height, left : left + width] = pictures.resize(picture, width, height)
     return square

@@ -47,7 +47,7 @@ def _as_json(outcomes: Sequence[Outcome], others: Sequence[tuple[str, str]]) -> 
                 "split": outcome.source.split,
                 "name": outcome.source.name,
                 "status": outcome.status,
-                "cause": _cause(outcome),
+                "cause": outcome.reason,
                 "notes": list(outcome.notes),
             }
             for outcome in outcomes
@@ -61,7 +61,7 @@ def _as_html(
     outcomes: Sequence[Outcome], others: Sequence[tuple[str, str]], sheets: Sequence[str]
 ) -> str:
     def named(status: str) -> list[tuple[str, str]]:
-        return [(o.source.name, _cause(o)) for o in outcomes if o.status == status]
+        return [(o.source.name, o.reason) for o in outcomes if o.status == status]
 
     splits = sorted({o.source.split for o in outcomes})
     counts = [
@@ -89,11 +89,6 @@ def _as_html(
 
 
 _S = ("kept", "left out", "broken")
-
-
-def _cause(outcome: Outcome) -> str:
-    refusals = "; ".join(f"{rule}: {figure}" for rule, figure in outcome.refusals)
-    return outcome.cause or refusals
 
 
 def _rule_counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -87,8 +87,8 @@ def _do_all(sources: Sequence[layouts.Source], what: Preparation) -> list[Outcom
     with tqdm(total=len(sources), desc="preparing", unit="video") as progress:
         for index, outcome in done:
             outcomes[index] = outcome
-            if outcome.status == "broken":
-                progress.write(f"{outcome.source.path}: {outcome.cause}")
+            if outcome.status != "kept":
+                progress.write(f"{outcome.source.path}: {outcome.status}, {outcome.reason}")
             progress.update()
     return [outcomes[index] for index in range(len(sources))]
 

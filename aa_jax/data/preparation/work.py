@@ -64,6 +64,11 @@ class Outcome:
     notes: tuple[str, ...] = ()
     clip: Path | None = None
 
+    @property
+    def reason(self) -> str:
+        """Why it was not kept, in one line."""
+        return self.cause or "; ".join(f"{rule}: {figure}" for rule, figure in self.refusals)
+
 
 def prepare_video(source: Source, task: Task) -> Outcome:
     """Does one video; whatever is wrong with it becomes an outcome."""

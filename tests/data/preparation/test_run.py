@@ -11,6 +11,7 @@ import pytest
 from puppet_videos import prepare
 
 from aa_jax.data.dataset import open_dataset
+from aa_jax.data.pictures import read_picture
 from aa_jax.data.preparation import media, work
 from aa_jax.pose.keypoints import Keypoints
 
@@ -58,6 +59,30 @@ def test_broken_videos_are_named_with_their_cause_and_the_rest_goes_on(mixed):
     assert all(name in html for name in expected)
     assert "report/clips_00.png" in html
     assert (folder / "out" / "report" / "clips_00.png").exists()
+
+
+def test_a_clip_of_fewer_frames_than_the_report_shows(tmp_path):
+    videos, poses = tmp_path / "videos", tmp_path / "poses"
+    puppet_videos.good(videos, poses, "long.mp4", 0)
+    puppet_videos.good(videos, poses, "two.mp4", 1, frames=2)
+    assert prepare(tmp_path, tmp_path / "out", "--min-frames", 1) == 0
+    assert {clip.length for clip in clips_of(tmp_path / "out").values()} == {24, 2}
+    sheet = read_picture(tmp_path / "out" / "report" / "clips_00.png")
+    shown = sheet[-media.STRIP_SIDE :].reshape(media.STRIP_SIDE, -1, media.STRIP_SIDE, 3)
+    pictures = [bool(square.std() > 1) for square in shown.transpose(1, 0, 2, 3)]
+    assert pictures == [True] * 4 + [False] * 4
+
+
+def test_what_is_not_kept_is_told_in_one_line_each(tmp_path, capsys):
+    puppet_videos.good(tmp_path / "videos", tmp_path / "poses", "good.mp4", 0)
+    puppet_videos.good(tmp_path / "videos", tmp_path / "poses", "short.mp4", 1, frames=1)
+    (tmp_path / "videos" / "empty.mp4").touch()
+    assert prepare(tmp_path, tmp_path / "out") == 0
+    said = capsys.readouterr()
+    lines = {line.strip() for line in (said.out + said.err).splitlines()}
+    videos = tmp_path / "videos"
+    assert f"{videos}/short.mp4: left out, short: 1 frame" in lines
+    assert f"{videos}/empty.mp4: broken, no video that can be read (0 bytes)" in lines
 
 
 def clips_of(output):
