@@ -19,21 +19,38 @@ def timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, " step
 
     Spacings are those of table 2 in arXiv 2305.08891.
     """
+    check_steps(config, steps)
     count = config.num_train_timesteps
-    if not 1 <= steps <= count:
-        raise ConfigError(f"steps must be between 1 and {count}, got {steps}")
     if config.timestep_spacing == "linspace":
         times = np.linspace(0, count - 1, steps).round()[::-1]
     elif config.timestep_spacing == "leading":
         times = np.arange(steps)[::-1] * (count // steps) + config.steps_offset
     else:
         times = np.round(count - np.arange(steps) * (count / steps)) - 1
-    if times[0] >= count:
+    return check_start(config, times.astype(np.int32))
+
+
+def check_steps(config: NoiseScheduleConfig, steps: int) -> None:
+    """Raises `ConfigError` unless there may be a sampling step per training timestep."""
+    count = config.num_train_timesteps
+    if not 1 <= steps <= count:
+        raise ConfigError(f"steps must be between 1 and {count}, got {steps}")
+
+
+def check_start(
+    config: NoiseScheduleConfig, times: Int[np.ndarray, " steps"]
+) -> Int[np.ndarray, " steps"]:
+    """The timesteps; raises `ConfigError` if `steps_offset` put the first beyond the last there is.
+
+    Such a first step would read no noise level of the schedule.
+    """
+    last = config.num_train_timesteps - 1
+    if times[0] > last:
         raise ConfigError(
-            f"{steps} steps with steps_offset={config.steps_offset} would start at timestep "
-            f"{int(times[0])}, but the last is {count - 1}; use fewer steps"
+            f"{len(times)} steps with steps_offset={config.steps_offset} would start at timestep "
+            f"{int(times[0])}, but the last is {last}; use fewer steps"
         )
-    return times.astype(np.int32)
+    return times
 
 
 def previous_timesteps(config: NoiseScheduleConfig, steps: int) -> Int[np.ndarray, " steps"]:

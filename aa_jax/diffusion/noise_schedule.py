@@ -31,25 +31,29 @@ class Tables(NamedTuple):
 @functools.cache
 def tables(config: NoiseScheduleConfig) -> Tables:
     """The tables of a schedule, [num_train_timesteps] each."""
-    betas = _betas(config)
-    if config.rescale_betas_zero_snr:
-        betas = _zero_terminal_snr(betas)
-    alphas_cumprod = np.cumprod(1.0 - betas)
+    cumprod = alphas_cumprod(config)
     rows = Tables(
-        betas=betas,
-        alphas_cumprod=alphas_cumprod,
-        signal=np.sqrt(alphas_cumprod),
-        noise=np.sqrt(1.0 - alphas_cumprod),
-        snr=alphas_cumprod / (1.0 - alphas_cumprod),
+        betas=_betas(config),
+        alphas_cumprod=cumprod,
+        signal=np.sqrt(cumprod),
+        noise=np.sqrt(1.0 - cumprod),
+        snr=cumprod / (1.0 - cumprod),
     )
     return Tables(*(row.astype(np.float32) for row in rows))
+
+
+def alphas_cumprod(config: NoiseScheduleConfig) -> Float[np.ndarray, " timesteps"]:
+    """The table of that name in float64, for those who compute further with it."""
+    return np.cumprod(1.0 - _betas(config))
 
 
 def _betas(config: NoiseScheduleConfig) -> np.ndarray:
     first, last, count = config.beta_start, config.beta_end, config.num_train_timesteps
     if config.beta_schedule == "scaled_linear":
-        return np.linspace(first**0.5, last**0.5, count) ** 2
-    return np.linspace(first, last, count)
+        betas = np.linspace(first**0.5, last**0.5, count) ** 2
+    else:
+        betas = np.linspace(first, last, count)
+    return _zero_terminal_snr(betas) if config.rescale_betas_zero_snr else betas
 
 
 def _zero_terminal_snr(betas: np.ndarray) -> np.ndarray:

@@ -206,7 +206,9 @@ def predict_guided(
     reference: Reference,
     pose_features: Float[Array, "b t h w d"],
     guidance_scale: float | Float[Array, ""],
-) -> Float[Array, "b t h w c"]:
+    deep: Float[Array, "b2 t h w e"] | None = None,
+    return_deep: bool = False,
+) -> Float[Array, "b t h w c"] | tuple[Float[Array, "b t h w c"], Float[Array, "b2 t h w e"]]:
     """The model's prediction in sampling, with classifier-free guidance.
 
     One batch of unconditional samples (zero embedding, no reference) and conditional ones; both
@@ -221,18 +223,23 @@ def predict_guided(
       reference: what `encode_reference` returns.
       pose_features: what `encode_pose` returns.
       guidance_scale: 1 is no guidance.
+      deep: see `DenoisingUNet`; of both halves of the batch.
+      return_deep: return the deep features as well.
     """
 
     def twice(x: Array) -> Array:
         return jnp.concatenate([x, x])
 
-    both = networks.denoising_unet.apply(
+    both, deep = networks.denoising_unet.apply(
         {"params": denoising_params(params)},
         twice(noisy_latents),
         twice(timesteps),
         jnp.concatenate([jnp.zeros_like(image_embeds), image_embeds]),
         pose_features=twice(pose_features),
         reference=reference,
+        deep=deep,
+        return_deep=True,
     )
     unconditional, conditional = jnp.split(both, 2)
-    return unconditional + guidance_scale * (conditional - unconditional)
+    guided = unconditional + guidance_scale * (conditional - unconditional)
+    return (guided, deep) if return_deep else guided

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num
 
 from aa_jax.config import MotionModuleConfig, UNetConfig
-from aa_jax.models import sharding
+from aa_jax.models import attention_kernels, sharding
 from aa_jax.models.attention import KeysValues
 from aa_jax.models.motion_module import MotionModule
 from aa_jax.models.normalization import GroupNorm
@@ -27,6 +27,9 @@ Features = dict[str, Float[Array, "b s c"]]
 """Tokens of a reference picture at every transformer block, by the block's parameter path."""
 Reference = dict[str, KeysValues]
 """The same, projected to the keys and values of the denoising UNet."""
+SHALLOW_LAYERS = 2
+"""Layers of the last up block that are computed anew where deep features are given: those joined by
+the first layer's skip and by `conv_in`'s."""
 
 
 def timestep_features(timesteps: Num[Array, " b"], channels: int) -> Float[Array, "b c"]:
@@ -96,7 +99,11 @@ class _Block(nn.Module):
     def _remat(self, module: type[nn.Module]) -> type[nn.Module]:
         if self.remat == "none":
             return module
-        save = jax.checkpoint_policies.save_only_these_names("conv", "attention")
+        policies = jax.checkpoint_policies
+        save = policies.save_from_both_policies(
+            policies.save_only_these_names("conv", attention_kernels.SAVED),
+            attention_kernels.saves_residuals,
+        )
         return nn.remat(module, policy=save if self.remat == "blocks" else None)
 
 
@@ -109,17 +116,24 @@ class DownBlock(_Block):
 
     @nn.compact
     def __call__(
-        self, x: Array, time_embedding: Array, context: Array, reference, reference_mask
+        self,
+        x: Array,
+        time_embedding: Array,
+        context: Array,
+        reference: Reference | None,
+        reference_mask: Array | None,
+        first_layers: int | None = None,
     ) -> tuple[Array, list[Array], dict[str, Array]]:
+        """All of it, or no more than its first layers."""
         skips, tokens = [], {}
-        for i in range(self.config.layers_per_block):
+        for i in range(self.config.layers_per_block if first_layers is None else first_layers):
             x = self.resnet(i, self.features, x, time_embedding)
             if self.attention:
                 x, new = self.transformer(i, x, context, reference, reference_mask)
                 tokens |= new
             x = self.motion_module(i, x)
             skips.append(x)
-        if self.downsample:
+        if self.downsample and first_layers is None:
             x = Downsample(dtype=self.dtype, name="downsamplers_0")(x)
             skips.append(x)
         return x, skips, tokens
@@ -149,10 +163,20 @@ class UpBlock(_Block):
 
     @nn.compact
     def __call__(
-        self, x: Array, skips: list[Array], time_embedding, context, reference, reference_mask, size
-    ) -> tuple[Array, dict[str, Array]]:
-        tokens = {}
-        for i, skip in enumerate(reversed(skips)):
+        self,
+        x: Array,
+        skips: list[Array],
+        time_embedding: Array,
+        context: Array,
+        reference: Reference | None,
+        reference_mask: Array | None,
+        size: tuple[int, int] | None,
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Its last layers, as many as there are skips; also returns what the shallow ones read."""
+        tokens, deep, layers = {}, x, self.config.layers_per_block + 1
+        for i, skip in enumerate(reversed(skips), layers - len(skips)):
+            if i == layers - SHALLOW_LAYERS:
+                deep = x
             x = jnp.concatenate([x, skip], axis=-1)
             x = self.resnet(i, self.features, x, time_embedding)
             if self.attention:
@@ -161,7 +185,7 @@ class UpBlock(_Block):
             x = self.motion_module(i, x)
         if self.upsample:
             x = Upsample(dtype=self.dtype, name="upsamplers_0")(x, size)
-        return x, tokens
+        return x, tokens, deep
 
 
 class UNet(nn.Module):
@@ -190,8 +214,14 @@ class UNet(nn.Module):
         pose_features: Float[Array, "b t h w d"] | None = None,
         reference: Reference | None = None,
         reference_mask: Bool[Array, " r"] | None = None,
-    ) -> tuple[Float[Array, "b t h w d"], dict[str, Float[Array, "b t s d"]]]:
-        """Everything up to the last up block; returns its output and all norm1 tokens."""
+        deep: Float[Array, "b t h w e"] | None = None,
+    ) -> tuple[Float[Array, "b t h w d"], dict[str, Float[Array, "b t s d"]], Array]:
+        """Everything up to the last up block.
+
+        Returns its output, the norm1 tokens of all blocks, and the deep features: what the last
+        up block's `SHALLOW_LAYERS` last layers read beside their skips. Given those, it computes
+        only `conv_in`, the first layer of the first down block, and these layers.
+        """
         config = self.config
         widths, levels = config.block_out_channels, len(config.block_out_channels)
         shared = (config, self.motion, self.dtype, self.remat, self.single_token_shortcut)
@@ -199,33 +229,41 @@ class UNet(nn.Module):
             timestep_features(timesteps, widths[0])
         )
         tokens: dict[str, Array] = {}
+        shallow = deep is not None
 
         x = conv3x3(widths[0], dtype=self.dtype, name="conv_in")(latents)
         if pose_features is not None:
             x = x + pose_features.astype(x.dtype)
         skips = [x]
-        for i, width in enumerate(widths):
+        for i, width in enumerate(widths[:1] if shallow else widths):
             name = f"down_blocks_{i}"
             x, new_skips, new = DownBlock(
                 *shared, width, config.attention_levels[i], i < levels - 1, name=name
-            )(x, embedding, context, _below(reference, name), reference_mask)
+            )(
+                x, embedding, context, _below(reference, name), reference_mask,
+                SHALLOW_LAYERS - 1 if shallow else None,
+            )  # fmt: skip
             skips += new_skips
             tokens |= _prefixed(new, name)
 
-        x, new = MidBlock(*shared, name="mid_block")(
-            x, embedding, context, _below(reference, "mid_block"), reference_mask
-        )
-        tokens |= _prefixed(new, "mid_block")
+        if shallow:
+            x = deep
+        else:
+            x, new = MidBlock(*shared, name="mid_block")(
+                x, embedding, context, _below(reference, "mid_block"), reference_mask
+            )
+            tokens |= _prefixed(new, "mid_block")
 
-        for i, width in enumerate(reversed(widths)):
+        for i in (levels - 1,) if shallow else range(levels):
             name, count = f"up_blocks_{i}", config.layers_per_block + 1
             skips, block_skips = skips[:-count], skips[-count:]
             size = skips[-1].shape[2:4] if skips else None
-            x, new = UpBlock(
-                *shared, width, config.attention_levels[levels - 1 - i], i < levels - 1, name=name
+            level = levels - 1 - i
+            x, new, deep = UpBlock(
+                *shared, widths[level], config.attention_levels[level], level > 0, name=name
             )(x, block_skips, embedding, context, _below(reference, name), reference_mask, size)
             tokens |= _prefixed(new, name)
-        return x, tokens
+        return x, tokens, deep
 
 
 class DenoisingUNet(UNet):
@@ -240,7 +278,10 @@ class DenoisingUNet(UNet):
         pose_features: Float[Array, "b t h w d"] | None = None,
         reference: Reference | None = None,
         reference_mask: Bool[Array, " r"] | None = None,
-    ) -> Float[Array, "b t h w c"]:
+        *,
+        deep: Float[Array, "b t h w e"] | None = None,
+        return_deep: bool = False,
+    ) -> Float[Array, "b t h w c"] | tuple[Float[Array, "b t h w c"], Float[Array, "b t h w e"]]:
         """Denoises a clip; a single picture is a clip of one frame.
 
         Args:
@@ -252,13 +293,19 @@ class DenoisingUNet(UNet):
             of the batch read them; the first b - r (the unconditional ones of classifier-free
             guidance) do plain self-attention.
           reference_mask: False for those of the r samples that must not see their reference.
+          deep: deep features of another timestep nearby, instead of which only the shallowest
+            layers are computed (DeepCache, arXiv 2312.00858): an approximation.
+          return_deep: return the deep features as well.
         """
-        x, _ = self.body(latents, timesteps, image_embeds, pose_features, reference, reference_mask)
+        x, _, deep = self.body(
+            latents, timesteps, image_embeds, pose_features, reference, reference_mask, deep
+        )
         config = self.config
         over_frames = config.group_norm_scope == "over_frames"
         x = GroupNorm(config.norm_num_groups, 1e-5, over_frames, name="conv_norm_out")(x)
         x = conv3x3(config.out_channels, dtype=self.dtype, name="conv_out")(nn.silu(x))
-        return x.astype(jnp.float32)
+        x = x.astype(jnp.float32)
+        return (x, deep) if return_deep else x
 
 
 class ReferenceUNet(UNet):
@@ -273,7 +320,9 @@ class ReferenceUNet(UNet):
         self, latents: Float[Array, "b h w c"], image_embeds: Float[Array, "b s e"]
     ) -> Features:
         timesteps = jnp.zeros(latents.shape[0], jnp.float32)
-        _, tokens = self.body(rearrange(latents, "b h w c -> b 1 h w c"), timesteps, image_embeds)
+        _, tokens, _ = self.body(
+            rearrange(latents, "b h w c -> b 1 h w c"), timesteps, image_embeds
+        )
         return {path: rearrange(x, "b 1 s c -> b s c") for path, x in tokens.items()}
 
 

@@ -46,6 +46,7 @@ def run(flags: argparse.Namespace) -> None:
     from aa_jax import runtime, weights
     from aa_jax.data.pictures import read_picture
     from aa_jax.sampling import long_video
+    from aa_jax.sampling.flags import PRESETS
     from aa_jax.sampling.pipeline import Pipeline, SamplingError
     from aa_jax.sampling.poses import load_skeletons
     from aa_jax.sampling.windows import Windows
@@ -54,7 +55,8 @@ def run(flags: argparse.Namespace) -> None:
     config = weights.load_config(flags.weights)
     defaults = config.sampling
     width, height = flags.width or defaults.width, flags.height or defaults.height
-    steps = flags.steps or defaults.steps
+    preset = PRESETS[flags.preset] if flags.preset else defaults
+    sampler, steps = flags.sampler or preset.sampler, flags.steps or preset.steps
     guidance = defaults.guidance_scale if flags.guidance_scale is None else flags.guidance_scale
     windows = Windows.for_weights(
         defaults, config.model, method=flags.window_method, overlap=flags.overlap
@@ -65,7 +67,7 @@ def run(flags: argparse.Namespace) -> None:
         jnp.dtype(flags.dtype),
         jnp.dtype(defaults.reference_dtype) if defaults.reference_dtype else None,
     )
-    pipeline.check(height=height, width=width, steps=steps)
+    pipeline.check(height=height, width=width, steps=steps, sampler=sampler)
 
     reference = read_picture(flags.reference or _asset("reference.png"))
     max_frames = flags.frames or defaults.frames
@@ -81,8 +83,13 @@ def run(flags: argparse.Namespace) -> None:
     _warn_of_distortion("poses", aspect, width, height)
 
     settings = {
-        "steps": steps, "guidance_scale": guidance, "seed": flags.seed, "eta": defaults.eta
-    }  # fmt: skip
+        "steps": steps,
+        "guidance_scale": guidance,
+        "seed": flags.seed,
+        "sampler": sampler,
+        "eta": defaults.eta if sampler == "ddim" else 0.0,
+    }
+    long_video.check_feature_cache(len(skeletons), windows, flags.feature_cache_interval)
     state = None
     if len(skeletons) > windows.frames:
         state = _unfinished(flags, windows, settings, reference, skeletons, report)
@@ -94,6 +101,7 @@ def run(flags: argparse.Namespace) -> None:
         skeletons,
         windows=windows,
         state=state,
+        feature_cache_interval=flags.feature_cache_interval,
         progress=sys.stderr.isatty(),
         report=report,
         **settings,

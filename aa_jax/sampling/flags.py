@@ -6,6 +6,7 @@ Parsing needs the standard library only, so that `--help` and mistakes answer at
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from aa_jax.arguments import Parser, respelled
 
@@ -24,7 +25,7 @@ examples:
   your own weights and poses, sixteen frames
     python sample.py --weights runs/stage2/weights --reference me.png --poses dance.npz --frames 16
   skeleton pictures drawn elsewhere, faster and without guidance
-    python sample.py --poses skeletons/ --steps 10 --guidance_scale 1
+    python sample.py --poses skeletons/ --preset fast --guidance_scale 1
   a person dancing in a video, sound included (pip install 'aa_jax[pose]', docs/poses.md)
     python sample.py --reference me.png --driving dance.mp4 --dwpose models/ --output me.mp4
   poses of somebody else, fitted to the reference's body
@@ -32,9 +33,20 @@ examples:
   a minute of video; the same command with --resume goes on where it was interrupted
     python sample.py --poses ballet.npz --frames 1440 --output ballet.mp4
 
-Settings that are not given (size, frames, steps, guidance, windows) come from the weights'
+Settings that are not given (size, frames, sampler, steps, guidance, windows) come from the weights'
 config.json.
 """
+
+
+class Preset(NamedTuple):
+    """A sampler and a number of steps that go well together."""
+
+    sampler: str
+    steps: int
+
+
+PRESETS = {"fast": Preset("unipc", 10), "draft": Preset("unipc", 5)}
+"""Approximations to 20 steps of DDIM, measured in docs/sampling.md."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -121,7 +133,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--width", type=_count, metavar="PIXELS", help="width of the video")
     add("--height", type=_count, metavar="PIXELS", help="height of the video")
     add("--frames", type=_count, metavar="N", help="how many poses to use, from the first")
-    add("--steps", type=_count, metavar="N", help="DDIM steps; more are slower and finer")
+    add(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="sampler and steps in place of the weights': "
+        + "; ".join(f"{name}: {sampler}, {steps}" for name, (sampler, steps) in PRESETS.items())
+        + ". Approximations to 20 steps of ddim; --sampler and --steps come first",
+    )
+    add(
+        "--sampler",
+        choices=("ddim", "dpm_solver", "unipc"),
+        help="how noise becomes latents: DDIM, DPM-Solver++(2M) or UniPC, the last two for few "
+        "steps; see docs/sampling.md",
+    )
+    add("--steps", type=_count, metavar="N", help="denoising steps; more are slower and finer")
+    add(
+        "--feature_cache_interval",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="an approximation: compute the whole network every N-th step only, and its shallowest "
+        "layers between; videos of one window; default: 1, which is off",
+    )
     add(
         "--guidance_scale",
         type=_scale,

@@ -5,9 +5,10 @@
         ...                                                   # uint8 [some, h, w, 3], in order
 
 One compiled step of fixed shape, [one window per device, t frames], is driven from the host over
-timesteps and windows. Latents live on the host, and so does the sum of the windows' predictions of
-a frame, until the last of its windows is done; skeletons are encoded window by window, and frames
-decoded as they are asked for. So nothing compiled and nothing on the device grows with the video.
+timesteps and windows. Latents and what the sampler remembers live on the host, and so does the sum
+of the windows' predictions of a frame, until the last of its windows is done; skeletons are encoded
+window by window, and frames decoded as they are asked for. So nothing compiled and nothing on the
+device grows with the video.
 Windows are spread over the devices of a mesh with one axis, `context`.
 """
 
@@ -25,11 +26,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PyTree, UInt8
 
 from aa_jax.data.pictures import resize
-from aa_jax.diffusion import ddim
+from aa_jax.diffusion import samplers
+from aa_jax.diffusion.samplers import Sampler, State
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import pipeline as pipeline_lib
-from aa_jax.sampling.pipeline import Conditions, Pipeline
+from aa_jax.sampling.pipeline import Conditions, Pipeline, SamplingError
 from aa_jax.sampling.resume import StateFile
 from aa_jax.sampling.windows import Plan, Windows
 
@@ -50,11 +52,17 @@ class Step(NamedTuple):
 
     Attributes:
       index: of the step, from 0.
-      latents: [t, h, w, c]; the next step changes them in place.
+      state: latents [t, h, w, c] and what the sampler remembers; the next step changes them in
+        place.
     """
 
     index: int
-    latents: Float[np.ndarray, "t h w c"]
+    state: State
+
+    @property
+    def latents(self) -> Latents:
+        """Those of the state."""
+        return self.state.latents
 
 
 def animate(
@@ -67,7 +75,9 @@ def animate(
     steps: int,
     guidance_scale: float,
     seed: int = 0,
+    sampler: samplers.Name = "ddim",
     eta: float = 0.0,
+    feature_cache_interval: int = 1,
     state: StateFile | None = None,
     devices: Sequence[jax.Device] | None = None,
     progress: bool = False,
@@ -83,25 +93,40 @@ def animate(
       reference: the character, of any size.
       skeletons: one skeleton picture per frame, of the video's size.
       windows: how the video is cut.
-      steps: DDIM steps.
+      steps: denoising steps.
       guidance_scale: of classifier-free guidance; at 1 or less there is none.
       seed: names the noise; that of a frame depends on seed and frame index alone.
+      sampler: see `aa_jax.diffusion.samplers`.
       eta: see `Pipeline.animate_batch`.
-      state: where the latents are kept after every step, and gone on from if they are there.
+      feature_cache_interval: see `Pipeline.denoise`; of videos that fit one window.
+      state: where latents and sampler are kept after every step, and gone on from if they are
+        there.
       devices: that share the windows; by default all of this process.
       progress: show a bar.
       report: called with a line of text at the start of each phase.
 
     Raises:
       ConfigError: a size or the number of steps is impossible.
+      SamplingError: features cannot be cached in a video of several windows.
     """
     frames, height, width = skeletons.shape[:3]
-    pipeline.check(height=height, width=width, steps=steps)
-    settings = {"steps": steps, "guidance_scale": guidance_scale, "seed": seed, "eta": eta}
+    pipeline.check(height=height, width=width, steps=steps, sampler=sampler)
+    settings = {
+        "steps": steps, "guidance_scale": guidance_scale, "seed": seed, "sampler": sampler,
+        "eta": eta,
+    }  # fmt: skip
     if frames <= windows.frames:
         pictures = skeletons[np.arange(frames)]
-        yield pipeline.animate(params, reference, pictures, **settings, report=report)
+        yield pipeline.animate(
+            params,
+            reference,
+            pictures,
+            feature_cache_interval=feature_cache_interval,
+            report=report,
+            **settings,
+        )
         return
+    check_feature_cache(frames, windows, feature_cache_interval)
 
     report(f"encoding the reference picture for {frames} frames")
     conditions = pipeline_lib.encode_reference(
@@ -110,22 +135,34 @@ def animate(
         resize(reference, width, height)[None],
         preprocess(reference, pipeline.model.image_encoder.image_size)[None],
     )
-    done, latents = (state.load() if state else None) or (
+    done, latest = (state.load() if state else None) or (
         0,
-        initial_noise(pipeline, seed, frames, height, width, chunk=windows.frames),
+        State(initial_noise(pipeline, seed, frames, height, width, chunk=windows.frames)),
     )
     count = sum(len(windows.plan(frames, step=i, steps=steps).frames) for i in range(done, steps))
     first = f"from step {done + 1} " if done else ""
     report(f"denoising {frames} frames in {steps} steps {first}({count} windows)")
     for step in denoise(
-        pipeline, params, *conditions, skeletons, latents,
+        pipeline, params, *conditions, skeletons, *latest,
         windows=windows, first_step=done, devices=devices, progress=progress, **settings,
     ):  # fmt: skip
-        latents = step.latents
+        latest = step.state
         if state:
-            state.save(step.index + 1, latents)
+            state.save(step.index + 1, latest)
     report(f"decoding {frames} frames")
-    yield from pipeline.decode(params, latents)
+    yield from pipeline.decode(params, latest.latents)
+
+
+def check_feature_cache(frames: int, windows: Windows, interval: int) -> None:
+    """Raises `SamplingError` where deep features would have to be kept from step to step.
+
+    Windows move from step to step, and what one of them left belongs to no other.
+    """
+    if interval > 1 and frames > windows.frames:
+        raise SamplingError(
+            f"feature_cache_interval={interval} needs a video of one window, at most "
+            f"{windows.frames} frames; {frames} frames go without it"
+        )
 
 
 def initial_noise(
@@ -148,18 +185,20 @@ def denoise(
     reference: Reference,
     skeletons: Skeletons,
     latents: Float[np.ndarray, "t h w c"],
+    history: tuple[Float[np.ndarray, "t h w c"], ...] = (),
     *,
     windows: Windows,
     steps: int,
     guidance_scale: float,
     seed: int = 0,
+    sampler: samplers.Name = "ddim",
     eta: float = 0.0,
     first_step: int = 0,
     devices: Sequence[jax.Device] | None = None,
     progress: bool = False,
     observe: Callable[[int, Frames, Latents], None] = lambda step, frames, prediction: None,
 ) -> Iterator[Step]:
-    """Denoises a long video, yielding after every DDIM step.
+    """Denoises a long video, yielding after every step.
 
     Args:
       pipeline: of the model.
@@ -168,10 +207,12 @@ def denoise(
       reference: the reference picture's keys and values.
       skeletons: skeleton pictures.
       latents: before step `first_step`.
+      history: what the sampler remembers there; nothing before the first step.
       windows: how the video is cut.
-      steps: DDIM steps in all.
+      steps: in all.
       guidance_scale: at 1 or less there is no guidance.
       seed: names the fresh noise of `eta`.
+      sampler: see `aa_jax.diffusion.samplers`.
       eta: see `Pipeline.animate_batch`.
       first_step: the step to begin with.
       devices: that share the windows; by default all of this process.
@@ -183,25 +224,32 @@ def denoise(
     predict = _predictor(
         pipeline, params, image_embeds, reference, guidance_scale, devices or jax.local_devices()
     )
-    timesteps = ddim.timesteps(pipeline.schedule, steps)
-    previous = ddim.previous_timesteps(pipeline.schedule, steps)
+    method = Sampler(sampler, pipeline.schedule, float(eta))
+    rows = list(samplers.rows(method.plan(steps)))
     key = pipeline_lib.stream(seed, "ddim")
-    latents = np.array(latents)
+    state = State(latents, history) if history else method.start(latents)
+    state = jax.tree.map(np.array, state)
+    latents = state.latents
     plans = [windows.plan(len(latents), step=i, steps=steps) for i in range(steps)]
     total = sum(len(plan.frames) for plan in plans[first_step:])
     with tqdm(total=total, unit="window", disable=not progress, leave=False) as bar:
         for i in range(first_step, steps):
             bar.set_description(f"step {i + 1} of {steps}")
-            advance = functools.partial(
-                _ddim_step, pipeline, eta, timesteps[i], previous[i], jax.random.fold_in(key, i)
-            )
-            for done, frames, prediction in predict(skeletons, latents, timesteps[i], plans[i]):
+            advance = functools.partial(_advance, method, rows[i], jax.random.fold_in(key, i))
+            now = rows[i].timestep
+            for done, frames, prediction in predict(skeletons, latents, now, plans[i]):
                 observe(i, frames, prediction)
                 for part in _chunks(np.arange(len(frames)), windows.frames):
                     some = frames[part]
-                    latents[some] = advance(prediction[part], latents[some], some)
+                    new = advance(prediction[part], _frames_of(state, some), some)
+                    for array, values in zip(*map(jax.tree.leaves, (state, new)), strict=True):
+                        array[some] = values
                 bar.update(done)
-            yield Step(i, latents)
+            yield Step(i, state)
+
+
+def _frames_of(state: State, frames: Frames) -> State:
+    return jax.tree.map(lambda x: x[frames], state)
 
 
 def _chunks(indices: Frames, size: int) -> Iterator[Frames]:
@@ -306,12 +354,10 @@ def _predict_windows(
     )(params, image_embeds, reference, latents, skeletons, timestep, guidance_scale)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _ddim_step(
-    pipeline: Pipeline, eta: float, timestep, previous, key, prediction, latents, frames
-) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _advance(sampler: Sampler, row: samplers.Plan, key, prediction, state: State, frames) -> State:
     """One step of some frames, whose indices name their fresh noise."""
-    fresh = pipeline_lib.frame_noise(key, frames, latents.shape[1:]) if eta > 0 else None
-    return ddim.ddim_step(
-        pipeline.schedule, prediction, latents, timestep, previous, eta=eta, noise=fresh
-    )[0]
+    fresh = None
+    if sampler.eta > 0:
+        fresh = pipeline_lib.frame_noise(key, frames, state.latents.shape[1:])
+    return sampler.advance(state, prediction, row, fresh)

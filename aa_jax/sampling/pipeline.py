@@ -4,9 +4,9 @@
     video = pipeline.animate(params, reference, skeletons, steps=20, guidance_scale=3.5, seed=0)
 
 The reference goes once through VAE, image encoder and ReferenceNet and becomes keys and values;
-the skeletons become pose features; the DDIM loop is one compiled `lax.scan`. `animate_batch` takes
-many clips at once, and `encode`, `denoise` and `decode` are the three phases on their own. Videos
-longer than the motion modules' clips are `aa_jax.sampling.long_video`'s.
+the skeletons become pose features; the denoising loop is one compiled `lax.scan`. `animate_batch`
+takes many clips at once, and `encode`, `denoise` and `decode` are the three phases on their own.
+Videos longer than the motion modules' clips are `aa_jax.sampling.long_video`'s.
 """
 
 import dataclasses
@@ -23,11 +23,13 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, check_size
 from aa_jax.data.pictures import resize
-from aa_jax.diffusion import ddim
+from aa_jax.diffusion import samplers
+from aa_jax.diffusion.samplers import Sampler
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder, preprocess
 from aa_jax.models.unet import Reference
+from aa_jax.sampling import feature_cache
 
 DECODED_PIXELS = 2**20
 """Pictures are decoded in chunks of at most about so many pixels, so that memory stays bounded."""
@@ -38,7 +40,7 @@ class SamplingError(ConfigError):
 
 
 class Conditions(NamedTuple):
-    """Everything the denoising UNet sees beside the latents; constant over the DDIM loop.
+    """Everything the denoising UNet sees beside the latents; constant over the denoising loop.
 
     Attributes:
       image_embeds: [b, 1, d].
@@ -89,7 +91,9 @@ class Pipeline:
         steps: int,
         guidance_scale: float,
         seed: int = 0,
+        sampler: samplers.Name = "ddim",
         eta: float = 0.0,
+        feature_cache_interval: int = 1,
         noise: Float[Array, "b t hl wl c"] | None = None,
         report: Callable[[str], None] = lambda phase: None,
     ) -> UInt8[np.ndarray, "b t h w 3"]:
@@ -99,11 +103,13 @@ class Pipeline:
           params: parameter trees by network name, as `aa_jax.weights.load` returns them.
           references: b pictures of any sizes, which are resized to the frames'.
           skeletons: skeleton pictures.
-          steps: DDIM steps.
+          steps: denoising steps.
           guidance_scale: of classifier-free guidance; at 1 or less there is none, which is twice
             as fast.
           seed: names the noise; every clip of the batch gets the same.
-          eta: 0 is deterministic DDIM, 1 adds as much fresh noise as DDPM.
+          sampler: see `aa_jax.diffusion.samplers`.
+          eta: of `ddim`: 0 is deterministic, 1 adds as much fresh noise as DDPM.
+          feature_cache_interval: see `denoise`.
           noise: initial noise instead of the seed's.
           report: called with a line of text at the start of each phase.
 
@@ -115,7 +121,7 @@ class Pipeline:
           SamplingError: more frames than the motion modules have positions for.
         """
         clips, frames, height, width = skeletons.shape[:4]
-        self.check(height=height, width=width, steps=steps)
+        self.check(height=height, width=width, steps=steps, sampler=sampler)
         motion = self.model.motion_module
         if motion.enabled and frames > motion.max_positions:
             raise SamplingError(
@@ -141,17 +147,21 @@ class Pipeline:
             steps=steps,
             guidance_scale=guidance_scale,
             seed=seed,
+            sampler=sampler,
             eta=eta,
+            feature_cache_interval=feature_cache_interval,
         )
         jax.block_until_ready(latents)
         report(f"decoding {frames} frames")
         flat = np.concatenate(list(self.decode(params, rearrange(latents, "b t ... -> (b t) ..."))))
         return rearrange(flat, "(b t) h w c -> b t h w c", b=clips)
 
-    def check(self, *, height: int, width: int, steps: int) -> None:
+    def check(
+        self, *, height: int, width: int, steps: int, sampler: samplers.Name = "ddim"
+    ) -> None:
         """Raises, in one line, for what cannot be sampled whatever the number of frames."""
         check_size(width, height, self.model, where="size")
-        ddim.timesteps(self.schedule, steps)
+        Sampler(sampler, self.schedule).plan(steps)
 
     def noise(
         self, seed: int, frames: int | Int[np.ndarray, " t"], height: int, width: int
@@ -197,15 +207,31 @@ class Pipeline:
         steps: int,
         guidance_scale: float,
         seed: int = 0,
+        sampler: samplers.Name = "ddim",
         eta: float = 0.0,
+        feature_cache_interval: int = 1,
     ) -> Float[Array, "b t h w c"]:
-        """Runs the whole DDIM loop from initial noise to clean latents."""
-        guided = guidance_scale > 1
+        """Runs the whole denoising loop from initial noise to clean latents.
+
+        Args:
+          params: parameter trees by network name.
+          conditions: what `encode` returns.
+          noise: initial noise.
+          steps: denoising steps.
+          guidance_scale: at 1 or less there is no guidance.
+          seed: names the fresh noise of `eta`.
+          sampler: see `aa_jax.diffusion.samplers`.
+          eta: see `animate_batch`.
+          feature_cache_interval: only every so many steps the whole denoising UNet is computed, in
+            the others its shallowest layers with the deep features of the last whole one: an
+            approximation (DeepCache, arXiv 2312.00858). 1: always the whole network.
+        """
         return _denoise(
             self,
+            Sampler(sampler, self.schedule, float(eta)),
             steps,
-            guided,
-            float(eta),
+            guidance_scale > 1,
+            feature_cache_interval,
             params,
             conditions,
             noise,
@@ -262,49 +288,52 @@ def _encode(pipeline: Pipeline, params, references, clip_pixels, skeletons) -> C
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _denoise(
     pipeline: Pipeline,
+    sampler: Sampler,
     steps: int,
     guided: bool,
-    eta: float,
+    feature_cache_interval: int,
     params,
     conditions: Conditions,
     noise,
     guidance_scale,
     key,
 ):
-    schedule = pipeline.schedule
     predict = predictor(pipeline, params, conditions, guidance_scale if guided else None)
 
-    def step(latents, scanned):
-        index, timestep, previous = scanned
+    def advance(state: samplers.State, index: Array, row: samplers.Plan, prediction: Array):
         fresh = None
-        if eta > 0:
+        if sampler.eta > 0:
             fresh = frame_noise(
-                jax.random.fold_in(key, index), np.arange(latents.shape[1]), latents.shape[2:]
+                jax.random.fold_in(key, index), np.arange(noise.shape[1]), noise.shape[2:]
             )
-            fresh = jnp.broadcast_to(fresh[None], latents.shape)
-        latents, _ = ddim.ddim_step(
-            schedule, predict(latents, timestep), latents, timestep, previous, eta=eta, noise=fresh
-        )
-        return latents, None
+            fresh = jnp.broadcast_to(fresh[None], noise.shape)
+        return sampler.advance(state, prediction, row, fresh)
 
-    scanned = (
-        np.arange(steps),
-        ddim.timesteps(schedule, steps),
-        ddim.previous_timesteps(schedule, steps),
-    )
-    return jax.lax.scan(step, noise, scanned)[0]
+    def step(state, scanned):
+        _, row = scanned
+        return advance(state, *scanned, predict(state.latents, row.timestep)), None
+
+    scanned = np.arange(steps), sampler.plan(steps)
+    if feature_cache_interval > 1:
+        return feature_cache.scan(
+            predict, advance, sampler.start(noise), scanned, feature_cache_interval
+        ).latents
+    return jax.lax.scan(step, sampler.start(noise), scanned)[0].latents
 
 
 def predictor(
     pipeline: Pipeline, params: PyTree, conditions: Conditions, guidance_scale: Array | None
-) -> Callable[[Float[Array, "b t h w c"], Int[Array, ""]], Float[Array, "b t h w c"]]:
-    """(latents, timestep) -> the model's prediction; guided unless the scale is None."""
+) -> Callable[..., Any]:
+    """(latents [b t h w c], timestep) -> the model's prediction; guided unless the scale is None.
+
+    Keyword arguments `deep` and `return_deep` are those of `DenoisingUNet`.
+    """
     networks = animate_anyone.Networks.create(pipeline.model, dtype=pipeline.dtype)
 
-    def predict(latents, timestep):
+    def predict(latents, timestep, **deep_features):
         timesteps = jnp.broadcast_to(timestep, latents.shape[:1])
         if guidance_scale is not None:
             return animate_anyone.predict_guided(
@@ -314,6 +343,7 @@ def predictor(
                 timesteps=timesteps,
                 guidance_scale=guidance_scale,
                 **conditions._asdict(),
+                **deep_features,
             )
         return networks.denoising_unet.apply(
             {"params": animate_anyone.denoising_params(params)},
@@ -322,6 +352,7 @@ def predictor(
             conditions.image_embeds,
             pose_features=conditions.pose_features,
             reference=conditions.reference,
+            **deep_features,
         )
 
     return predict

@@ -1,8 +1,7 @@
-"""The unfinished latents of a long video, kept beside it so that a killed run can go on."""
+"""The unfinished state of a long video, kept beside it so that a killed run can go on."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+
+from aa_jax import files
+from aa_jax.diffusion.samplers import State
 
 
 class ResumeError(ValueError):
@@ -25,7 +26,7 @@ class StateFile:
 
     Attributes:
       path: of the file.
-      settings: everything the latents follow from, by the names users know, as JSON values.
+      settings: everything the state follows from, by the names users know, as JSON values.
       resume: go on from the file if it is there; otherwise it is only written.
     """
 
@@ -38,8 +39,8 @@ class StateFile:
         """The state of the video `output`: a hidden file in the same folder."""
         return cls(output.with_name(f".{output.name}.unfinished.npz"), settings, resume)
 
-    def load(self) -> tuple[int, Float[np.ndarray, "t h w c"]] | None:
-        """Steps done and the latents after them; None if there is nothing to go on from.
+    def load(self) -> tuple[int, State] | None:
+        """Steps done and the sampler's state after them; None if there is nothing to go on from.
 
         Raises:
           ResumeError: the file is broken, or its settings are others.
@@ -50,6 +51,7 @@ class StateFile:
             with self.path.open("rb") as file, np.load(file) as arrays:
                 found = json.loads(str(arrays["settings"]))
                 done, latents = int(arrays["done"]), arrays["latents"]
+                history = tuple(arrays[name] for name in sorted(arrays) if "history" in name)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ResumeError(
                 f"{self.path}: cannot be read ({error}); start again without --resume"
@@ -60,18 +62,18 @@ class StateFile:
                     f"{self.path}: the unfinished video was made with {name}={found.get(name)}, "
                     f"not {value}; give the same settings or start again without --resume"
                 )
-        return done, latents
+        return done, State(latents, history)
 
-    def save(self, done: int, latents: Float[np.ndarray, "t h w c"]) -> None:
+    def save(self, done: int, state: State) -> None:
         """Replaces the file by the state after `done` steps."""
-        temporary = self.path.with_name(f"{self.path.name}.part")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, settings=json.dumps(self.settings), done=done, latents=latents)
-            temporary.replace(self.path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with files.replacing_file(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                settings=json.dumps(self.settings),
+                done=done,
+                latents=state.latents,
+                **{f"history_{i}": array for i, array in enumerate(state.history)},
+            )
 
     def remove(self) -> None:
         """Takes the file away when the video is complete."""

@@ -71,7 +71,9 @@ def _animate(config: RunConfig, workdir: Path) -> Validation:
     Sheets: reference, then truth over result. Videos: a row per character of reference, truth and
     result, in slow motion.
     """
-    pipeline = Pipeline(config.model, config.schedule)
+    pipeline = Pipeline(
+        config.model, config.schedule, reference_dtype=config.sampling.reference_dtype or None
+    )
     clips = held_out_clips(
         config,
         seed=config.eval.seed,
@@ -86,6 +88,7 @@ def _animate(config: RunConfig, workdir: Path) -> Validation:
             list(clips.references),
             clips.skeletons,
             steps=config.sampling.steps,
+            sampler=config.sampling.sampler,
             guidance_scale=config.sampling.guidance_scale,
         )
         rows = [

@@ -71,6 +71,31 @@ def test_makes_a_video(sample, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["video.mp4"]
 
 
+def test_presets_are_samplers_with_their_steps(sample, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "aa_jax.sampling.long_video.animate", lambda *args, **kwargs: made.append(kwargs) or []
+    )
+    monkeypatch.setattr(cli, "_write", lambda *args, **kwargs: None)
+    asked = {
+        (): ("ddim", 2),
+        ("--preset=fast",): ("unipc", 10),
+        ("--preset=draft",): ("unipc", 5),
+        ("--preset=fast", "--sampler=dpm_solver", "--steps=7"): ("dpm_solver", 7),
+    }
+    for flags in asked:
+        assert sample(*flags) == 0
+    assert [(kwargs["sampler"], kwargs["steps"]) for kwargs in made] == list(asked.values())
+
+
+def test_features_are_cached_within_one_window_only(sample, capsys):
+    assert sample("--feature-cache-interval=2") == 0
+    assert sample("--feature-cache-interval=2", "--frames=9") == 2
+    assert "feature_cache_interval=2 needs a video of one window, at most 6" in (
+        capsys.readouterr().err
+    )
+
+
 def test_side_by_side_and_gif(sample, tmp_path):
     assert sample("--side-by-side", "--gif") == 0
     assert read_video(tmp_path / "out" / "video.mp4")[0].shape == (4, 16, 72, 3)
@@ -85,13 +110,13 @@ def test_stretched_inputs_are_mentioned(sample, capsys, monkeypatch):
 
 def test_long_video_is_resumed_where_it_was_killed(sample, tmp_path, capsys, monkeypatch):
     # given nine frames for windows of six, the whole video, and one killed after its first step
-    flags = ("--frames=9", "--overlap=2", "--side-by-side")
+    flags = ("--frames=9", "--overlap=2", "--side-by-side", "--sampler=unipc")
     whole, killed = tmp_path / "whole.mp4", tmp_path / "killed.mp4"
     assert sample(*flags, output=whole) == 0
     save = resume.StateFile.save
 
-    def save_and_die(self, done, latents):
-        save(self, done, latents)
+    def save_and_die(self, done, state):
+        save(self, done, state)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -171,6 +196,9 @@ MISTAKES = {
     "more frames than poses": ("--frames=10", 2, "has 9 frames, --frames asks for 10"),
     "negative overlap": ("--overlap=-1", 2, "--overlap: must be at least 0, got -1"),
     "overlap of whole windows": ("--overlap=6", 2, "overlap must be from 0 to 5 in windows of 6"),
+    "unknown sampler": ("--sampler=euler", 2, "invalid choice: 'euler'"),
+    "unknown preset": ("--preset=best", 2, "invalid choice: 'best'"),
+    "no cache interval": ("--feature-cache-interval=0", 2, "must be at least 1, got 0"),
     "unknown windows": ("--window-method=loop", 2, "invalid choice: 'loop'"),
     "unknown kind of video": ("--output=a.avi", 2, "a.avi: must end in .mp4 or .mov or .mkv"),
     # files that cannot be used: exit code 1
@@ -254,7 +282,7 @@ def test_help_is_quick_and_teaches():
     )
     flags = (
         "weights reference poses output width height frames steps guidance_scale seed dtype "
-        "window_method overlap resume gif side_by_side"
+        "window_method overlap resume gif side_by_side preset sampler feature_cache_interval"
     )
     for flag in flags.split():
         assert f"--{flag}" in done.stdout

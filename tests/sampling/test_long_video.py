@@ -8,11 +8,11 @@ from tiny_model import MODEL, SCHEDULE
 
 from aa_jax.config import ConfigError
 from aa_jax.data.pictures import resize
-from aa_jax.diffusion import ddim
+from aa_jax.diffusion import ddim, samplers
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.sampling import long_video
 from aa_jax.sampling import pipeline as pipeline_lib
-from aa_jax.sampling.pipeline import Conditions, Pipeline
+from aa_jax.sampling.pipeline import Conditions, Pipeline, SamplingError
 from aa_jax.sampling.resume import StateFile
 from aa_jax.sampling.windows import METHODS, Windows
 
@@ -92,6 +92,40 @@ def test_steps_can_begin_anywhere(frame_model, long_skeletons, noise):
     np.testing.assert_array_equal(rest, whole[1:])
 
 
+@pytest.mark.parametrize("name", samplers.NAMES)
+def test_every_sampler_is_its_own_loop(name, frame_model, long_skeletons, noise):
+    # given a plain loop over the whole video
+    sampler, expected = samplers.Sampler(name, SCHEDULE), []
+    state = sampler.start(noise)
+    for row in samplers.rows(sampler.plan(4)):
+        state = sampler.advance(state, frame_alone(state.latents, long_skeletons), row)
+        expected.append(np.asarray(state.latents))
+
+    # then that in windows is the same, and may begin anywhere with what the sampler remembers
+    settings = {"windows": WINDOWS, "steps": 4, "guidance_scale": 1.0, "sampler": name}
+    inputs = PIPELINE, {}, np.zeros((1, 1, 16)), {}, long_skeletons
+    states = [
+        jax.tree.map(np.copy, step.state)
+        for step in long_video.denoise(*inputs, noise, devices=jax.devices()[:1], **settings)
+    ]
+    np.testing.assert_allclose([x.latents for x in states], expected, rtol=1e-5, atol=1e-5)
+    rest = long_video.denoise(
+        *inputs, *states[1], first_step=2, devices=jax.devices()[:1], **settings
+    )
+    for step, state in zip(rest, states[2:], strict=True):
+        np.testing.assert_array_equal(step.latents, state.latents)
+
+
+def test_features_are_not_cached_from_window_to_window(params, reference, long_skeletons):
+    with pytest.raises(SamplingError, match="needs a video of one window, at most 4 frames"):
+        next(
+            long_video.animate(
+                PIPELINE, params, reference, long_skeletons,
+                windows=WINDOWS, steps=STEPS, guidance_scale=1.0, feature_cache_interval=2,
+            )
+        )  # fmt: skip
+
+
 def test_eta_draws_the_noise_of_frames_not_of_chunks(frame_model, long_skeletons, noise):
     small, large = (
         denoise(long_skeletons, noise, eta=1.0, windows=Windows(frames=n, overlap=2))
@@ -167,14 +201,14 @@ def test_windows_on_two_devices_are_a_plain_loop(params, encoded, long_skeletons
     # then every step is the same, and another length needs no other program
     for step, latents in zip(steps, expected, strict=True):
         np.testing.assert_allclose(step.latents, latents, rtol=0, atol=1e-4 * np.abs(latents).max())
-    programs = long_video._predict_windows._cache_size(), long_video._ddim_step._cache_size()
+    programs = long_video._predict_windows._cache_size(), long_video._advance._cache_size()
     shorter = long_video.denoise(
         PIPELINE, params, *encoded, long_skeletons[:7], noise[:7],
         windows=WINDOWS, steps=2, guidance_scale=2.0, devices=jax.devices()[:2],
     )  # fmt: skip
     assert next(iter(shorter)).latents.shape == noise[:7].shape
     assert programs == (
-        long_video._predict_windows._cache_size(), long_video._ddim_step._cache_size()
+        long_video._predict_windows._cache_size(), long_video._advance._cache_size()
     )  # fmt: skip
 
 
@@ -187,20 +221,21 @@ def test_video_of_one_window_is_sampled_in_one_piece(params, reference, skeleton
     np.testing.assert_array_equal(chunk, expected)
 
 
+@pytest.mark.parametrize("sampler", samplers.NAMES)
 def test_interrupted_video_goes_on_from_its_last_step(
-    frame_model, params, reference, long_skeletons, tmp_path
+    sampler, frame_model, params, reference, long_skeletons, tmp_path
 ):
     def animate(state, report=lambda line: None):
         chunks = long_video.animate(
             PIPELINE, params, reference, long_skeletons,
             windows=WINDOWS, steps=STEPS, guidance_scale=1.0, state=state, report=report,
-            devices=jax.devices()[:1],
+            devices=jax.devices()[:1], sampler=sampler,
         )  # fmt: skip
         return np.concatenate(list(chunks))
 
     class Killed(StateFile):
-        def save(self, done, latents):
-            super().save(done, latents)
+        def save(self, done, state):
+            super().save(done, state)
             if done == 2:
                 raise KeyboardInterrupt
 
