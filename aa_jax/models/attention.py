@@ -4,137 +4,17 @@ Weights and arithmetic follow diffusers' `Attention` and `FeedForward` (GEGLU); 
 attention follows Animate Anyone as MooreThreads/Moore-AnimateAnyone implements it.
 """
 
-import contextlib
-import math
-import sys
-from collections.abc import Iterator
-
-import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax import linen as nn
-from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from aa_jax.models import sharding
+from aa_jax.models.attention_kernels import attention
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""
-
-
-def attention(
-    q: Float[Array, "b s n d"],
-    k: Float[Array, "b r n d"],
-    v: Float[Array, "b r n d"],
-    *,
-    key_lengths: Int[Array, " b"] | None = None,
-) -> Float[Array, "b s n d"]:
-    """Scaled dot-product attention of n heads with a float32 softmax.
-
-    The one place through which all attention goes, and where a kernel is chosen.
-
-    Args:
-      q: queries.
-      k: keys.
-      v: values.
-      key_lengths: how many of its first keys a sample sees; None: all.
-    """
-    attend = _all_heads
-    if jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= by_head_from_scores:
-        if blocked:
-            attend = _in_blocks
-        elif not sharding.on_mesh():  # devices that divide the samples cannot take them in turn
-            attend = _by_head
-    out = attend(q, k, v, key_lengths)
-    return checkpoint_name(out, "attention")
-
-
-by_head_from_scores = 2**13
-"""Scores per head from which a CPU, whose caches they leave, takes one head after the other."""
-
-
-blocked = False
-"""Whether long sequences are taken in blocks; see `in_blocks`."""
-
-BLOCK = 512
-"""Queries per block."""
-
-
-@contextlib.contextmanager
-def in_blocks() -> Iterator[None]:
-    """Traces attention over long sequences block by block of queries.
-
-    Takes the memory of the fused kernels of GPUs and TPUs, for programs compiled on a CPU to learn
-    what they need there; not their time.
-    """
-    global blocked
-    before, blocked = blocked, True
-    try:
-        yield
-    finally:
-        blocked = before
-
-
-@contextlib.contextmanager
-def all_heads_at_once() -> Iterator[None]:
-    """Traces attention as plain products, whose FLOPs a lowered program shows in full."""
-    global by_head_from_scores
-    before, by_head_from_scores = by_head_from_scores, sys.maxsize
-    try:
-        yield
-    finally:
-        by_head_from_scores = before
-
-
-def _all_heads(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
-    logits = jnp.einsum("bsnd,brnd->bnsr", q, k, preferred_element_type=jnp.float32)
-    logits = logits * q.shape[-1] ** -0.5
-    if key_lengths is not None:
-        visible = jnp.arange(k.shape[1])[None] < key_lengths[:, None]
-        logits = jnp.where(visible[:, None, None], logits, -jnp.inf)
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("bnsr,brnd->bsnd", weights, v)
-
-
-def _by_head(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
-    """One head of one sample after the other, scores recomputed in the backward pass.
-
-    On a CPU about twice as fast as all heads at once, whose scores travel to main memory and back;
-    and only one head's scores exist at a time, of which a large picture has gigabytes.
-    """
-    heads = q.shape[2]
-    inputs = [rearrange(x, "b s n d -> (b n) 1 s 1 d") for x in (q, k, v)]
-    if key_lengths is not None:
-        inputs.append(repeat(key_lengths, "b -> (b n) 1", n=heads))
-
-    @jax.checkpoint
-    def one(inputs: list[Array]) -> Array:
-        return _all_heads(*inputs[:3], inputs[3] if key_lengths is not None else None)
-
-    return rearrange(jax.lax.map(one, inputs), "(b n) 1 s 1 d -> b s n d", n=heads)
-
-
-def _in_blocks(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
-    """One block of queries of one sample after the other, on every device for its own samples."""
-    if key_lengths is None:
-        key_lengths = jnp.full(len(q), k.shape[1])
-    block = math.gcd(q.shape[1], BLOCK)
-
-    def one_sample(inputs: tuple[Array, ...]) -> Array:
-        q, k, v, length = (x[None] for x in inputs)
-
-        @jax.checkpoint
-        def one_block(q: Array) -> Array:
-            return _all_heads(q, k, v, length)
-
-        blocks = jax.lax.map(one_block, rearrange(q, "1 (i s) n d -> i 1 s n d", s=block))
-        return rearrange(blocks, "i 1 s n d -> (i s) n d")
-
-    def all_samples(*inputs: Array) -> Array:
-        return jax.lax.map(one_sample, inputs)
-
-    return sharding.by_device(all_samples, q, k, v, key_lengths)
 
 
 class SelfAttention(nn.Module):

@@ -63,8 +63,14 @@ def space_to_frames(x: Float[Array, "b t s2 c"], tokens: int) -> Float[Array, "b
     return jax.shard_map(exchange, in_specs=P(batch, None, frames), out_specs=P(batch, frames))(x)
 
 
-def by_device(function: Callable[..., Array], *arrays: Array) -> Array:
-    """Calls a function of samples, or frames of samples, on every device with its own ones."""
+def by_device(function: Callable[..., Array], *arrays: Array, check_vma: bool = True) -> Array:
+    """Calls a function of samples, or frames of samples, on every device with its own ones.
+
+    Args:
+      function: (arrays [b, ...]) -> array [b, ...].
+      arrays: of the same samples.
+      check_vma: as in `jax.shard_map`; kernels of libraries do not state how results vary.
+    """
     if not on_mesh():
         return function(*arrays)
     batch, frames = _mesh_axes()
@@ -72,7 +78,8 @@ def by_device(function: Callable[..., Array], *arrays: Array) -> Array:
     mesh = jax.sharding.get_abstract_mesh()
     while len(arrays[0]) % math.prod(mesh.shape[axis] for axis in axes):
         axes = axes[:-1]  # samples without frames, such as references
-    return jax.shard_map(function, in_specs=P(axes), out_specs=P(axes))(*arrays)
+    divided = jax.shard_map(function, in_specs=P(axes), out_specs=P(axes), check_vma=check_vma)
+    return divided(*arrays)
 
 
 def _mesh_axes() -> tuple[tuple[str, ...] | str | None, str | None]:

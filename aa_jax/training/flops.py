@@ -40,10 +40,23 @@ def _count_equation(eqn: Any) -> float:
             return eqn.params["length"] * _count(eqn.params["jaxpr"].jaxpr)
         case "cond":
             return max(_count(branch.jaxpr) for branch in eqn.params["branches"])
+        case "dot_product_attention_fwd_wrapper":  # cuDNN's: as plain attention, two products
+            return 2 * _count_scores(eqn)
+        case "dot_product_attention_bwd_wrapper":
+            return 4 * _count_scores(eqn)
+        case "pallas_call":
+            grid = eqn.params["grid_mapping"].grid
+            return math.prod(grid) * _count(eqn.params["jaxpr"])
         case "shard_map":
             return eqn.params["mesh"].size * _count(eqn.params["jaxpr"])
         case _:
             return sum(map(_count, _inner(eqn.params)))
+
+
+def _count_scores(eqn: Any) -> float:
+    """Products of queries [b s n d] and keys [b r n d], an attention's first operands."""
+    q, k = (x.aval.shape for x in eqn.invars[:2])
+    return 2.0 * math.prod(q) * k[1]
 
 
 def _size(var: Any) -> int:

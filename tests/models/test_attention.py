@@ -1,78 +1,20 @@
 """Attention, reference attention and the feed-forward network."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from attention_reference import plain_attention
 from diffusers.models.attention import FeedForward as TorchFeedForward
 from diffusers.models.attention_processor import Attention as TorchAttention
 from diffusers.models.attention_processor import AttnProcessor
 from parity import apply, normal, params_of, perturbed, random_params
 
-from aa_jax.models import attention as attention_module
-from aa_jax.models.attention import CrossAttention, FeedForward, SelfAttention, attention
+from aa_jax.models.attention import CrossAttention, FeedForward, SelfAttention
 
 # b samples of g frames with s tokens; the reference has r.
 B, G, S, R, C = 3, 2, 5, 4, 8
-
-
-def plain_attention(q, k, v):
-    """[b s n d], float64, softmax written out."""
-    logits = np.einsum("bsnd,brnd->bnsr", *(x.astype(np.float64) for x in (q, k)))
-    logits /= np.sqrt(q.shape[-1])
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    return np.einsum("bnsr,brnd->bsnd", weights, v.astype(np.float64))
-
-
-def test_attention_is_softmax_attention():
-    q, k, v = normal(2, 5, 2, 4), normal(2, 7, 2, 4, seed=1), normal(2, 7, 2, 4, seed=2)
-
-    out = attention(*(jnp.asarray(x) for x in (q, k, v)))
-
-    np.testing.assert_allclose(out, plain_attention(q, k, v), atol=2e-6)
-
-
-def test_keys_beyond_a_samples_length_are_not_seen():
-    q, k, v = normal(2, 5, 2, 4), normal(2, 7, 2, 4, seed=1), normal(2, 7, 2, 4, seed=2)
-
-    out = attention(*(jnp.asarray(x) for x in (q, k, v)), key_lengths=jnp.asarray([7, 3]))
-
-    np.testing.assert_allclose(out[0], plain_attention(q, k, v)[0], atol=2e-6)
-    np.testing.assert_allclose(out[1], plain_attention(q, k[:, :3], v[:, :3])[1], atol=2e-6)
-
-
-@pytest.mark.parametrize("key_lengths", [None, [7, 3]])
-def test_heads_one_by_one_give_the_same(key_lengths, monkeypatch):
-    inputs = [jnp.asarray(normal(2, n, 3, 4, seed=n)) for n in (5, 7, 7)]
-    lengths = None if key_lengths is None else jnp.asarray(key_lengths)
-
-    def value_and_gradient(from_scores):
-        monkeypatch.setattr(attention_module, "by_head_from_scores", from_scores)
-
-        def square(q, k, v):
-            return jnp.sum(jnp.square(attention(q, k, v, key_lengths=lengths)))
-
-        return jax.jit(jax.value_and_grad(square, (0, 1, 2)))(*inputs)
-
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
-        value_and_gradient(0),
-        value_and_gradient(10**9),
-    )
-
-
-def test_bfloat16_attention_has_a_float32_softmax():
-    q, k, v = (jnp.asarray(normal(1, 64, 1, 8, seed=i), jnp.bfloat16) for i in range(3))
-
-    out = attention(q, k, v)
-
-    assert out.dtype == jnp.bfloat16
-    expected = plain_attention(*(np.asarray(x, np.float32) for x in (q, k, v)))
-    np.testing.assert_allclose(out.astype(jnp.float32), expected, atol=8e-3)  # 2⁻⁷ of about 1
 
 
 @pytest.fixture
