@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # Beside the package when started from a checkout.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Prints and writes the figures."""
+    from aa_jax.arguments import Parser
+
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--devices", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], help="devices")
     add("--stages", type=int, nargs="+", choices=(1, 2), default=[1, 2], help="stages")
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(argv)
 
     import jax
+
+    from aa_jax import files
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(flags.devices))
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flush=True,
             )
     if flags.json:
-        flags.json.write_text(json.dumps(rows, indent=2) + "\n")
+        files.write_text(flags.json, json.dumps(rows, indent=2) + "\n")
     return 0
 
 

@@ -138,13 +138,16 @@ class Partitioning:
         """Which part of every batch this process must load: its index, and the number of parts.
 
         Processes whose devices share the frames of the same clips load the same part.
+
+        Raises:
+          ConfigError: devices of several processes share clips otherwise.
         """
-        indices = NamedSharding(self.mesh, P(self.batch_axes)).addressable_devices_indices_map(
-            (batch_size,)
-        )
-        rows = [range(batch_size)[index[0]] for index in indices.values()]
-        first, last = min(r.start for r in rows), max(r.stop for r in rows)
-        return first // (last - first), batch_size // (last - first)
+        sharding = NamedSharding(self.mesh, P(self.batch_axes))
+        rows: dict[int, set[int]] = {}
+        for device, (part, *_) in sharding.devices_indices_map((batch_size,)).items():
+            rows.setdefault(device.process_index, set()).update(range(batch_size)[part])
+        parts = distinct_parts(rows)
+        return parts.index(rows[jax.process_index()]), len(parts)
 
     def place_batch(self, batch: dict[str, np.ndarray], batch_size: int) -> dict[str, jax.Array]:
         """This process's part of a batch becomes its part of the global arrays."""
@@ -267,6 +270,25 @@ def parse_mesh(text: str, mesh: MeshConfig) -> MeshConfig:
 
 def _text(sizes: Sequence[int]) -> str:
     return ",".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+
+
+def distinct_parts(rows: dict[int, set[int]]) -> list[set[int]]:
+    """The different sets among the rows of a batch that each process holds, in a fixed order.
+
+    Rows need not follow one another: meshes follow the wires between devices, and hosts have
+    square neighbourhoods.
+
+    Raises:
+      ConfigError: two sets overlap without being equal, or their sizes differ.
+    """
+    parts = sorted({tuple(sorted(held)) for held in rows.values()})
+    sizes = {len(part) for part in parts}
+    if len(sizes) > 1 or len(set().union(*parts)) < sum(map(len, parts)):
+        raise ConfigError(
+            "mesh.context: devices that share frames lie in processes that do not share all their "
+            "clips; give a number that divides the devices of a process, or a multiple of it"
+        )
+    return [set(part) for part in parts]
 
 
 # --- to print -----------------------------------------------------------------------------------

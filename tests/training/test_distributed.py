@@ -35,39 +35,39 @@ def write_config(folder, **train):
     return path
 
 
-def start(config, workdir, *flags, devices):
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
-    command = [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}", *flags]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start():
+    """Starts `train.py`; no process outlives its test."""
+    started = []
+
+    def start(config, workdir, *flags, devices):
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        command = [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}", *flags]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def start_two(config, workdir, *flags):
-    """Two processes of four devices each."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    return [
-        start(
-            config,
-            workdir,
-            f"--coordinator=localhost:{port}",
-            "--num-processes=2",
-            f"--process-id={i}",
-            *flags,
-            devices=4,
-        )
-        for i in range(2)
-    ]
+@pytest.fixture
+def start_two(start):
+    """Starts two processes of four devices each."""
+
+    def start_two(config, workdir, *flags):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        ours = [f"--coordinator=localhost:{port}", "--num-processes=2", *flags]
+        return [start(config, workdir, *ours, f"--process-id={i}", devices=4) for i in range(2)]
+
+    return start_two
 
 
 def wait(*processes):
@@ -83,7 +83,7 @@ def losses_of(workdir):
 
 
 @pytest.mark.multiprocess
-def test_two_processes_train_as_one_does(tmp_path):
+def test_two_processes_train_as_one_does(start, start_two, tmp_path):
     """2 x 4 devices against 1 x 8; and their checkpoint serves any other mesh."""
     config, two, one = write_config(tmp_path), tmp_path / "two", tmp_path / "one"
     first, second = wait(*start_two(config, two, "--mesh=data=4,fsdp=2"))
@@ -111,7 +111,7 @@ def test_two_processes_train_as_one_does(tmp_path):
 
 
 @pytest.mark.multiprocess
-def test_sigterm_to_one_process_stops_all_at_one_step(tmp_path):
+def test_sigterm_to_one_process_stops_all_at_one_step(start_two, tmp_path):
     """And the run goes on with one process."""
     config, workdir = write_config(tmp_path, steps=2000, save_every=1000), tmp_path / "run"
     processes = start_two(config, workdir, "--mesh=data=8")
@@ -128,7 +128,7 @@ def test_sigterm_to_one_process_stops_all_at_one_step(tmp_path):
 
 
 @pytest.mark.multiprocess
-def test_a_coordinator_that_does_not_answer_is_one_line_in_time(tmp_path):
+def test_a_coordinator_that_does_not_answer_is_one_line_in_time(start, tmp_path):
     config = write_config(tmp_path)
     begun = time.monotonic()
     process = start(
@@ -159,3 +159,17 @@ def test_each_process_loads_the_rows_of_its_devices(sizes):
     mesh = MeshConfig(**dict(zip(partitioning.AXES, sizes, strict=True)))
     config = dataclasses.replace(tiny_config(batch_size=8), mesh=mesh)
     assert partitioning.make_partitioning(config).hosts(8) == (0, 1)
+
+
+def test_parts_of_a_batch_need_not_be_contiguous():
+    """A TPU slice of 4x4 chips, whose hosts hold 2x2 each, numbers its chips row by row."""
+    rows = {0: {0, 1, 4, 5}, 1: {2, 3, 6, 7}, 2: {8, 9, 12, 13}, 3: {10, 11, 14, 15}}
+    assert partitioning.distinct_parts(rows) == list(rows.values())
+    shared = {0: {2, 3}, 1: {0, 1}, 2: {0, 1}, 3: {2, 3}}
+    assert partitioning.distinct_parts(shared) == [{0, 1}, {2, 3}]
+
+
+@pytest.mark.parametrize("rows", [{0: {0, 1}, 1: {1, 2}}, {0: {0, 1}, 1: {2}}])
+def test_processes_share_all_their_clips_or_none(rows):
+    with pytest.raises(ConfigError, match=r"mesh\.context: devices that share frames"):
+        partitioning.distinct_parts(rows)

@@ -1,0 +1,121 @@
+"""A training step of either stage against PyTorch: forward, backward, clipping, AdamW's update.
+
+    python benchmarks/training.py --workload cpu
+    python benchmarks/training.py --workload gpu --stages stage2 --json training.json
+    python benchmarks/training.py --workload tiny --sides eager --rounds 1     # seconds
+
+Our side is `aa_jax.training.program`, what `train.py` runs; the other is
+`benchmarks/torch_reference.py`, eager and under torch.compile. Latents and image embeddings are
+cached ones for both, as `prepare.py --cache-latents` leaves them.
+
+Workloads: `tiny`; `cpu`, half of Stable Diffusion 1.5's widths at 256x256; `gpu`, Stable Diffusion
+1.5 in bfloat16 at 512x512 and 768x768, recomputing layers in the backward pass. Stage 1 trains on
+single frames, stage 2 on clips of 3, 8 and 24.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aa_jax.config import RunConfig
+
+# Beside the package when started from a checkout.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import comparison
+from benchmarks.comparison import Task
+
+STAGES = ("stage1", "stage2")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures what the flags ask for."""
+    parser = comparison.parser(__doc__)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: both")
+    flags = comparison.parse(parser, argv)
+    from benchmarks.workloads import WORKLOADS
+
+    workload = WORKLOADS[flags.workload]
+    rows = {}
+    for size in workload.sizes:
+        for stage in flags.stages:
+            title = stage if len(workload.sizes) == 1 else f"{stage} {size}x{size}"
+            rows[title] = comparison.compare(
+                make,
+                (flags.workload, stage, size, flags.channels_last),
+                rounds=flags.rounds,
+                sides=flags.sides,
+            )
+    rate = comparison.matrix_rate(workload.dtype)
+    comparison.finish(flags, "training", rows, rate)
+    return 0
+
+
+def make(side: str, name: str, stage: str, size: int, channels_last: bool) -> Task:
+    """The task of a side: one training step after the other, on the same batch."""
+    from benchmarks import workloads
+
+    config = workloads.run_config(workloads.WORKLOADS[name], stage, size)
+    if side == "ours":
+        return _ours(config)
+    return _theirs(config, channels_last, compiled=side == "compile")
+
+
+def _ours(config: RunConfig) -> Task:
+    from aa_jax import runtime
+
+    runtime.prepare()
+    import jax
+
+    from aa_jax.models import attention_kernels
+    from aa_jax.training import flops, partitioning, program
+    from benchmarks import workloads
+
+    rules = partitioning.make_partitioning(config)
+    trainable, frozen = program.split(
+        config, workloads.params(config.model, workloads.networks_of(config))
+    )
+    state = program.initial_state(config, rules, trainable)
+    del trainable  # the state holds its own
+    frozen = rules.place_params(frozen)
+    batch = rules.place_batch(workloads.batch(config), config.train.batch_size)
+    train_step = program.TrainProgram(config, rules)
+    train_step.compile(state, frozen, batch)
+
+    def step():
+        nonlocal state
+        state, metrics = train_step(state, frozen, batch)
+        jax.block_until_ready((state, metrics))
+
+    plain = dataclasses.replace(config, train=dataclasses.replace(config.train, remat="none"))
+    with attention_kernels.using("xla"):  # which recomputes nothing
+        traced = program.TrainProgram(plain, rules).trace(state, frozen, batch)
+    return Task(step, flops.count(traced.jaxpr))
+
+
+def _theirs(config: RunConfig, channels_last: bool, *, compiled: bool) -> Task:
+    from benchmarks import torch_reference, workloads
+
+    params = workloads.params(config.model, workloads.networks_of(config))
+    model = torch_reference.Model(
+        config.model,
+        params,
+        config.schedule,
+        device=torch_reference.device(),
+        channels_last=channels_last,
+    )
+    if compiled:
+        model.compile()
+    trainer = torch_reference.Trainer(model, config.train)
+    batch = workloads.batch(config)
+    draws = workloads.draws(config, batch["example_id"])
+    return Task(lambda: trainer.step(batch, draws))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
