@@ -227,6 +227,7 @@ class SamplingConfig:
 
     Attributes:
       frames: how many poses to use, from the first.
+      sampler: `ddim`; or `dpm_solver` or `unipc`, which need fewer steps and take no `eta`.
       window_method: how longer videos are put together (`aa_jax.sampling.windows`).
       window_frames: longest clip denoised in one piece; the clip length the weights were trained
         with is best, and no more than `motion_module.max_positions` are ever used.
@@ -240,6 +241,7 @@ class SamplingConfig:
     height: int = 512
     frames: int = 24
     steps: int = 20
+    sampler: Literal["ddim", "dpm_solver", "unipc"] = "ddim"
     guidance_scale: float = 3.5
     eta: float = 0.0
     window_method: Literal["blend", "edge", "uniform"] = "blend"
@@ -257,6 +259,10 @@ class SamplingConfig:
         _require(
             self.window_stride >= 1,
             f"sampling.window_stride must be at least 1, got {self.window_stride}",
+        )
+        _require(
+            self.eta == 0 or self.sampler == "ddim",
+            f"sampling.eta must be 0 with sampling.sampler={self.sampler!r}, got {self.eta}",
         )
         _require(self.steps >= 1, f"sampling.steps must be at least 1, got {self.steps}")
         _require(self.frames >= 1, f"sampling.frames must be at least 1, got {self.frames}")
@@ -339,8 +345,12 @@ class TrainConfig:
       optimizer: `muon` orthogonalises the updates of kernels and leaves the rest to AdamW; both
         take the same learning rate.
       condition_dropout: probability, per example, of training without reference and embedding.
+      timesteps: noise levels to draw from: `uniform`, all of the schedule; `sampling`, only those
+        that `sampling.steps` DDIM steps visit, for a model of few steps.
       snr_gamma: min-SNR loss weighting; 0 turns it off.
       temporal_weight: weight of the absolute error of frame-to-frame changes, against flicker.
+      consistency_weight: weight of the absolute difference between predictions from two draws of
+        noise, against what noise leaves in the frames; takes two forward passes.
       ema_decay: decay of the averaged parameters; 0 turns averaging off.
       moments_dtype: dtype of the first moments; the second ones need float32, whose steps bfloat16
         would round away.
@@ -362,8 +372,10 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.0
     condition_dropout: float = 0.1
+    timesteps: Literal["uniform", "sampling"] = "uniform"
     snr_gamma: float = 0.0
     temporal_weight: float = 0.0
+    consistency_weight: float = 0.0
     kl_weight: float = 1e-6
     dtype: Literal["float32", "bfloat16"] = "float32"
     moments_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -375,7 +387,8 @@ class TrainConfig:
     validation_clips: int = 4
 
     def __post_init__(self) -> None:
-        for field in ("steps", "batch_size", "accumulation_steps", "log_every", "save_every"):
+        counts = ("steps", "batch_size", "accumulation_steps")
+        for field in (*counts, "log_every", "save_every", "validate_every", "validation_clips"):
             value = getattr(self, field)
             _require(value >= 1, f"train.{field} must be at least 1, got {value}")
         _require(

@@ -16,7 +16,7 @@ def get_config(name: str):
         cross_attention_dim=64,
         norm_num_groups=8,
     )
-    config.model.motion_module.update(num_attention_heads=2, norm_num_groups=8)
+    config.model.motion_module.update(num_attention_heads=4, norm_num_groups=8)
     config.model.autoencoder.update(
         latent_channels=16,
         block_out_channels=(32, 64, 64),

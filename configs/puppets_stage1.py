@@ -16,16 +16,17 @@ def get_config():
     config.data.update(frames=1, min_frame_gap=4)
     config.train.update(
         trainable=("reference_unet", "denoising_unet", "pose_guider", "image_encoder"),
-        steps=2400,
+        steps=4000,
         batch_size=16,
         optimizer="muon",
-        learning_rate=1e-3,
+        learning_rate=4e-3,
         lr_schedule="cosine",
         warmup_steps=50,
         ema_decay=0.998,
         condition_dropout=0.05,
+        timesteps="sampling",
         save_every=100,
-        validate_every=400,
+        validate_every=500,
         validation_clips=6,
     )
     config.eval.frames = 8

@@ -18,13 +18,15 @@ def get_config():
     config.data.update(frames=24)
     config.train.update(
         trainable=("motion_module",),
-        steps=1500,
+        steps=1000,
         batch_size=1,
         optimizer="muon",
         learning_rate=1e-2,
         lr_schedule="cosine",
         warmup_steps=30,
+        timesteps="sampling",
         temporal_weight=10.0,
+        consistency_weight=10.0,
         ema_decay=0.99,
         save_every=100,
         validate_every=500,

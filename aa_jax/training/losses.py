@@ -11,10 +11,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from aa_jax.config import RunConfig
+from aa_jax.diffusion import ddim
 from aa_jax.diffusion.noise_schedule import add_noise
 from aa_jax.diffusion.objective import diffusion_loss
 from aa_jax.models import animate_anyone, sharding
@@ -30,6 +32,14 @@ def make_loss(config: RunConfig) -> LossFn:
 
 def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
+def draw_timesteps(config: RunConfig, keys: Array) -> Int[Array, " b"]:
+    """One timestep per key, of those that `config.train.timesteps` names, all equally likely."""
+    levels = np.arange(config.schedule.num_train_timesteps)
+    if config.train.timesteps == "sampling":
+        levels = ddim.timesteps(config.schedule, config.sampling.steps)
+    return jax.vmap(lambda key: jax.random.choice(key, jnp.asarray(levels, jnp.int32)))(keys)
 
 
 def _autoencoder_loss(config: RunConfig) -> LossFn:
@@ -77,32 +87,39 @@ def _animate_loss(config: RunConfig) -> LossFn:
         latents = sharding.constrain(latents, *sharding.CLIP)
         reference_latents = reference_mean * model.autoencoder.scaling_factor
 
-        timesteps = jax.vmap(
-            lambda key: jax.random.randint(key, (), 0, config.schedule.num_train_timesteps)
-        )(timestep_keys)
-        noise = sharding.constrain(_normal(noise_keys, latents.shape[1:]), *sharding.CLIP)
+        timesteps = draw_timesteps(config, timestep_keys)
         conditioned = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - train.condition_dropout))(
             dropout_keys
         )
-        prediction = animate_anyone.predict(
-            networks,
-            params,
-            noisy_latents=add_noise(config.schedule, latents, noise, timesteps),
-            timesteps=timesteps,
-            image_embeds=image_embeds,
-            reference_latents=reference_latents,
-            pose_pictures=batch["skeleton"].astype(jnp.float32) / 255.0,
-            condition_mask=conditioned,
-        )
-        losses = diffusion_loss(
-            config.schedule,
-            prediction,
-            latents,
-            noise,
-            timesteps,
-            snr_gamma=train.snr_gamma,
-            temporal_weight=train.temporal_weight,
-        )
+        pose_pictures = batch["skeleton"].astype(jnp.float32) / 255.0
+
+        def predict(noise_keys: Array) -> tuple[Array, Array]:
+            noise = sharding.constrain(_normal(noise_keys, latents.shape[1:]), *sharding.CLIP)
+            prediction = animate_anyone.predict(
+                networks,
+                params,
+                noisy_latents=add_noise(config.schedule, latents, noise, timesteps),
+                timesteps=timesteps,
+                image_embeds=image_embeds,
+                reference_latents=reference_latents,
+                pose_pictures=pose_pictures,
+                condition_mask=conditioned,
+            )
+            return prediction, diffusion_loss(
+                config.schedule,
+                prediction,
+                latents,
+                noise,
+                timesteps,
+                snr_gamma=train.snr_gamma,
+                temporal_weight=train.temporal_weight,
+            )
+
+        prediction, losses = predict(noise_keys)
+        if train.consistency_weight > 0:
+            other, other_losses = predict(jax.vmap(jax.random.fold_in, (0, None))(noise_keys, 1))
+            leak = jnp.abs(prediction - other).mean(tuple(range(1, prediction.ndim)))
+            losses = (losses + other_losses) / 2 + train.consistency_weight * leak
         return losses.mean(), _by_timestep(losses, timesteps, config.schedule.num_train_timesteps)
 
     return loss_fn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import jax.numpy as jnp
@@ -29,15 +30,18 @@ def check_trainable(config: RunConfig) -> None:
             )
 
 
-def initial_params(config: RunConfig) -> dict[str, Any]:
+def initial_params(config: RunConfig, only: Collection[str] = NETWORKS) -> dict[str, Any]:
     """Parameters before the first step: `config.init`'s, and random ones for the other networks.
+
+    Args:
+      only: leave out the networks not named here; those named come to the same numbers.
 
     Raises:
       ConfigError: a trainable network is no part of the run's model.
       WeightsError: the weights directory cannot be used.
     """
     check_trainable(config)
-    names = networks_of(config)
+    names = [name for name in networks_of(config) if name in only]
     loaded: dict[str, Any] = {}
     if config.init.weights:
         offered = config.init.networks or weights.networks(config.init.weights)

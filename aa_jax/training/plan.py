@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from aa_jax import weights
 from aa_jax.config import ConfigError, RunConfig
-from aa_jax.models import attention
-from aa_jax.training import chips, flops, losses, partitioning, program, state, step
+from aa_jax.data import latent_cache
+from aa_jax.data.latent_cache import LatentCache
+from aa_jax.models import attention_kernels
+from aa_jax.training import chips, flops, losses, networks, partitioning, program, state, step
 from aa_jax.training.collectives import Collective, collectives_of
-from aa_jax.training.networks import check_trainable, networks_of
 from aa_jax.training.partitioning import Partitioning
 
 EXPECTED_UTILISATION = 0.4
@@ -38,15 +39,30 @@ class Plan:
     memory: dict[str, int]
 
 
-def make_plan(config: RunConfig) -> Plan:
+def find_latents(config: RunConfig) -> LatentCache | None:
+    """The cached latents that the run will read; loads the networks that made them, if any did.
+
+    Raises:
+      ConfigError, WeightsError: as the run itself would.
+    """
+    if not latent_cache.candidates(config):
+        return None
+    encoders = networks.initial_params(config, only=("vae", "image_encoder"))
+    return latent_cache.find(config, encoders)
+
+
+def make_plan(config: RunConfig, latents: LatentCache | None = None) -> Plan:
     """Traces the run's training step with abstract arrays, for one device.
+
+    Args:
+      latents: what the step reads instead of encoding pictures.
 
     Raises:
       ConfigError: a trainable network is no part of the model.
     """
     train = config.train
     micro_batch = train.batch_size // train.accumulation_steps
-    trainable, frozen, batch = _abstract_inputs(config)
+    trainable, frozen, batch = abstract_inputs(config, latents)
     abstract_state = jax.eval_shape(lambda p: state.create(p, train), trainable)
     loss_fn = losses.make_loss(config)
 
@@ -57,7 +73,7 @@ def make_plan(config: RunConfig) -> Plan:
     micro = {
         k: jax.ShapeDtypeStruct((micro_batch, *x.shape[1:]), x.dtype) for k, x in batch.items()
     }
-    with attention.all_heads_at_once():
+    with attention_kernels.using("xla"):
         train_step = jax.jit(step.make_train_step(loss_fn, train, seed=config.seed))
         counted = flops.count(train_step.trace(abstract_state, frozen, batch).jaxpr)
         saved = jax.eval_shape(residuals, trainable, frozen, micro, keys)
@@ -100,22 +116,23 @@ class MeshPlan:
         return self.flops / (chip.flops * EXPECTED_UTILISATION) + exchanged / chip.link_bandwidth
 
 
-def make_mesh_plan(config: RunConfig, rules: Partitioning) -> MeshPlan:
+def make_mesh_plan(
+    config: RunConfig, rules: Partitioning, latents: LatentCache | None = None
+) -> MeshPlan:
     """Compiles the run's training step for a mesh, without parameters or data.
 
     Attention is compiled in blocks of queries, whose scores are recomputed in the backward pass,
     in the place of the fused kernels of the chips meant, which a CPU cannot compile.
 
+    Args:
+      latents: as in `make_plan`.
+
     Raises:
       ConfigError: a trainable network is no part of the model.
     """
-    trainable, frozen, batch = _abstract_inputs(config)
-    placed_state = program.abstract_state(config, rules, trainable)
-    placed_frozen = _on(rules.params(frozen), frozen)
-    placed_batch = _on(rules.batch(batch), batch)
     made = program.TrainProgram(config, rules)
-    with attention.in_blocks():
-        compiled = made.compile(placed_state, placed_frozen, placed_batch)
+    with attention_kernels.using("blocked"):
+        compiled = made.compile(*placed_inputs(config, rules, latents))
     return MeshPlan(
         flops=compiled.flops / rules.mesh.size,
         memory=compiled.memory,
@@ -132,15 +149,18 @@ def describe(config: RunConfig, *, compiled: bool = False) -> str:
     Raises:
       ConfigError: a trainable network is no part of the model, or the mesh does not fit.
     """
-    plan = make_plan(config)
+    latents = find_latents(config)
+    plan = make_plan(config, latents)
     lines = [f"{config.name}: {config.train.steps} steps of {config.train.batch_size} examples"]
+    if latents:
+        lines.append(f"latents are read from {latents.folder}")
     lines += ["", "parameters"]
     for name, count in plan.parameters.items():
         role = "trains" if name in plan.trainable else "frozen"
         lines.append(f"  {name:<20} {count / 1e6:>10.2f} M  {role}")
     lines += ["", f"FLOPs per step {plan.flops / 1e12:.2f} T, recomputation included"]
     if compiled:
-        return "\n".join([*lines, "", *_describe_mesh(config)])
+        return "\n".join([*lines, "", *_describe_mesh(config, latents)])
     lines += ["", "memory on one device"]
     for purpose, size in plan.memory.items():
         lines.append(f"  {purpose:<20} {size / 2**30:>10.2f} GiB")
@@ -152,10 +172,10 @@ def describe(config: RunConfig, *, compiled: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _describe_mesh(config: RunConfig) -> list[str]:
+def _describe_mesh(config: RunConfig, latents: LatentCache | None) -> list[str]:
     rules = partitioning.make_partitioning(config)
-    trainable, frozen, _ = _abstract_inputs(config)
-    plan = make_mesh_plan(config, rules)
+    trainable, frozen, _ = abstract_inputs(config, latents)
+    plan = make_mesh_plan(config, rules, latents)
     needed = sum(plan.memory.values())
     lines = [partitioning.format_table(partitioning.table(rules, trainable | frozen)), ""]
     lines += [
@@ -191,17 +211,28 @@ def use_fake_devices(config: RunConfig) -> None:
             raise ConfigError(f"--mesh: needs {count} devices to plan for") from None
 
 
-def _abstract_inputs(config: RunConfig) -> tuple[Any, Any, dict[str, jax.ShapeDtypeStruct]]:
+def abstract_inputs(
+    config: RunConfig, latents: LatentCache | None = None
+) -> tuple[Any, Any, dict[str, jax.ShapeDtypeStruct]]:
     """Networks that learn, frozen ones, and a batch, without numbers."""
-    check_trainable(config)
+    networks.check_trainable(config)
     shapes = weights.abstract_params(config.model)
-    params = {name: shapes[name] for name in networks_of(config)}
+    params = {name: shapes[name] for name in networks.networks_of(config)}
     trainable = {name: params[name] for name in config.train.trainable}
     frozen = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, jnp.dtype(config.train.dtype)),
         {name: tree for name, tree in params.items() if name not in trainable},
     )
-    return trainable, frozen, _abstract_batch(config)
+    return trainable, frozen, abstract_batch(config, latents)
+
+
+def placed_inputs(
+    config: RunConfig, rules: Partitioning, latents: LatentCache | None = None
+) -> tuple[state.TrainState, Any, dict[str, jax.ShapeDtypeStruct]]:
+    """State, frozen networks and a batch as they lie on a mesh, without numbers."""
+    trainable, frozen, batch = abstract_inputs(config, latents)
+    placed_state = program.abstract_state(config, rules, trainable)
+    return placed_state, _on(rules.params(frozen), frozen), _on(rules.batch(batch), batch)
 
 
 def _on(shardings: Any, shapes: Any) -> Any:
@@ -212,16 +243,29 @@ def _on(shardings: Any, shapes: Any) -> Any:
     )
 
 
-def _abstract_batch(config: RunConfig) -> dict[str, jax.ShapeDtypeStruct]:
-    data, size = config.data, config.model.image_encoder.image_size
+def abstract_batch(
+    config: RunConfig, latents: LatentCache | None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `aa_jax.data.loader.Examples` gives, batched."""
+    data, model = config.data, config.model
+    size = model.image_encoder.image_size
     picture = (data.height, data.width, 3)
     shapes = {
         "example_id": ((), jnp.uint32),
-        "reference": (picture, jnp.uint8),
-        "clip_pixels": ((size, size, 3), jnp.float32),
-        "target": ((data.frames, *picture), jnp.uint8),
         "skeleton": ((data.frames, *picture), jnp.uint8),
     }
+    if latents:
+        factor, channels = model.autoencoder.downscale_factor, model.autoencoder.latent_channels
+        moments = (data.height // factor, data.width // factor, 2 * channels)
+        shapes["reference_moments"] = (moments, jnp.bfloat16)
+        shapes["target_moments"] = ((data.frames, *moments), jnp.bfloat16)
+    else:
+        shapes["reference"] = (picture, jnp.uint8)
+        shapes["target"] = ((data.frames, *picture), jnp.uint8)
+    if latents and latents.embeds:
+        shapes["image_embeds"] = ((1, model.image_encoder.projection_dim), jnp.bfloat16)
+    else:
+        shapes["clip_pixels"] = ((size, size, 3), jnp.float32)
     return {
         name: jax.ShapeDtypeStruct((config.train.batch_size, *shape), dtype)
         for name, (shape, dtype) in shapes.items()

@@ -1,11 +1,15 @@
 import dataclasses
+import pathlib
 
 import jax
+import numpy as np
 import pytest
 from tiny_run import tiny_config
 
 from aa_jax import weights
 from aa_jax.config import MeshConfig, RunConfig, from_dict
+from aa_jax.data import loader
+from aa_jax.data.latent_cache import LatentCache
 from aa_jax.training import chips, partitioning, plan
 
 
@@ -52,6 +56,49 @@ def test_describe_names_networks_flops_and_memory():
     text = plan.describe(config)
     for part in ("small: 4 steps", "denoising_unet", "FLOPs per step", "optimizer moments"):
         assert part in text
+
+
+def latents(embeds):
+    """Where they lie does not matter to a plan."""
+    return LatentCache(pathlib.Path("DATA/latents/16x16"), "train", embeds)
+
+
+def test_cached_latents_are_not_counted_as_encoded():
+    """The VAE is gone from the step, and with embeddings the image encoder too."""
+    flops = [
+        plan.make_plan(tiny_config(), cache).flops
+        for cache in (None, latents(embeds=False), latents(embeds=True))
+    ]
+    assert flops == sorted(flops, reverse=True)
+    assert len(set(flops)) == 3
+
+
+def test_a_batch_of_cached_latents_is_what_the_loader_gives(monkeypatch):
+    """Names, shapes and types, of which the program is compiled."""
+    config = tiny_config()
+    cache = latents(embeds=True)
+    channels = 2 * config.model.autoencoder.latent_channels
+
+    def read(self, clip, frames):
+        return (
+            np.zeros((len(frames), 8, 8, channels), jax.numpy.bfloat16),
+            np.zeros((len(frames), 8), jax.numpy.bfloat16),
+        )
+
+    monkeypatch.setattr(LatentCache, "read", read)
+    (given,) = loader.batches(
+        config.data,
+        config.skeleton,
+        config.model,
+        batch_size=config.train.batch_size,
+        first_step=0,
+        last_step=1,
+        latents=cache,
+    )
+    planned = plan.abstract_batch(config, cache)
+    assert {name: (x.shape, x.dtype) for name, x in planned.items()} == {
+        name: (x.shape, x.dtype) for name, x in given.items()
+    }
 
 
 def vae_run(**mesh):
