@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 # Beside the package when started from a checkout.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.comparison import free_memory
+
 if TYPE_CHECKING:
     from aa_jax.config import RunConfig
 
@@ -286,14 +288,6 @@ def random_batch(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- memory -------------------------------------------------------------------------------------
-
-
-def free_memory() -> int:
-    """Bytes that can be taken without swapping (Linux)."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo: names no MemAvailable")
 
 
 def _guard_memory() -> None:

@@ -184,8 +184,10 @@ def run_config(workload: Workload, stage: Stage, size: int) -> RunConfig:
 
 def networks_of(config: RunConfig) -> tuple[str, ...]:
     """The networks of a training step whose latents and embeddings were encoded beforehand."""
-    names = ("reference_unet", "denoising_unet", "motion_module", "pose_guider")
-    return tuple(n for n in names if n != "motion_module" or config.model.motion_module.enabled)
+    from aa_jax.training import networks
+
+    encoders = ("vae", "image_encoder")
+    return tuple(name for name in networks.networks_of(config) if name not in encoders)
 
 
 def batch(config: RunConfig) -> dict[str, np.ndarray]:
