@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,6 +93,10 @@ _USAGE_ERRORS = (
 
 
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> config_lib.RunConfig:
+    for arg in argv[1:]:
+        override = re.match(r"--?config\.([\w.]+)", arg)
+        if override:
+            config_lib.check_path(config_lib.RunConfig, override[1])
     rest = values(argv)[1:]
     if rest:
         raise config_lib.ConfigError(f"unexpected argument {rest[0]}; flags look like --name=value")

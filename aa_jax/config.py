@@ -520,18 +520,31 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
       ConfigError: a field is unknown, missing, of a wrong type, or has a refused value.
     """
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
     for name in values:
-        if name not in names:
-            raise ConfigError(
-                f"unknown field {_join(where, name)}; "
-                f"{where or 'the config'} has {', '.join(names)}"
-            )
+        if name not in hints:
+            raise _unknown(cls, where, name)
     for field in dataclasses.fields(cls):
         optional = {field.default, field.default_factory} != {dataclasses.MISSING}
         if field.name not in values and not optional:
             raise ConfigError(f"field {_join(where, field.name)} is missing")
     return cls(**{n: _coerce(hints[n], v, _join(where, n)) for n, v in values.items()})
+
+
+def check_path(cls: type, path: str) -> None:
+    """Raises ConfigError unless `path`, dotted, names a field of the config dataclass `cls`."""
+    where = ""
+    for name in path.split("."):
+        if not dataclasses.is_dataclass(cls):
+            raise ConfigError(f"unknown field {_join(where, name)}; {where} is a single value")
+        hints = typing.get_type_hints(cls)
+        if name not in hints:
+            raise _unknown(cls, where, name)
+        cls, where = hints[name], _join(where, name)
+
+
+def _unknown(cls: type, where: str, name: str) -> ConfigError:
+    names = ", ".join(field.name for field in dataclasses.fields(cls))
+    return ConfigError(f"unknown field {_join(where, name)}; {where or 'the config'} has {names}")
 
 
 def _join(where: str, name: str) -> str:

@@ -37,7 +37,8 @@ def test_help_teaches_with_examples(script, capsys):
     [
         ([], "--config is missing"),
         (["--config", "nowhere.py"], "nowhere.py"),
-        (["--config", STAGE1, "--config.train.stepz=3"], "stepz"),
+        (["--config", STAGE1, "--config.train.stepz=3"], "unknown field train.stepz"),
+        (["--config", STAGE1, "--config.train.steps.x=3"], "train.steps is a single value"),
         (["--config", STAGE1, "--config.train.steps=many"], "many"),
         (["--config", STAGE1, "--config.train.steps=0"], "train.steps must be at least 1"),
         (["--config", STAGE1, "--config.data.width=66"], "64 would be"),
