@@ -349,8 +349,8 @@ class TrainConfig:
         that `sampling.steps` DDIM steps visit, for a model of few steps.
       snr_gamma: min-SNR loss weighting; 0 turns it off.
       temporal_weight: weight of the absolute error of frame-to-frame changes, against flicker.
-      consistency_weight: weight of the absolute difference between predictions from two draws of
-        noise, against what noise leaves in the frames; takes two forward passes.
+      consistency_weight: weight of the absolute difference between the clean latents predicted
+        from two draws of noise, against what noise leaves in the frames; takes two forward passes.
       ema_decay: decay of the averaged parameters; 0 turns averaging off.
       moments_dtype: dtype of the first moments; the second ones need float32, whose steps bfloat16
         would round away.

@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, PyTree
 
 from aa_jax.config import RunConfig
 from aa_jax.diffusion import ddim
-from aa_jax.diffusion.noise_schedule import add_noise
+from aa_jax.diffusion.noise_schedule import add_noise, clean_and_noise
 from aa_jax.diffusion.objective import diffusion_loss
 from aa_jax.models import animate_anyone, sharding
 from aa_jax.models.autoencoder import Autoencoder, to_unit
@@ -67,7 +67,7 @@ def _autoencoder_loss(config: RunConfig) -> LossFn:
 
 def _animate_loss(config: RunConfig) -> LossFn:
     """The denoising loss of both stages (paper, section 3.3); a stage-1 clip has one frame."""
-    train, model = config.train, config.model
+    train, model, schedule = config.train, config.model, config.schedule
     dtype = jnp.dtype(train.dtype)
     networks = animate_anyone.Networks.create(model, dtype=dtype, remat=train.remat)
     encode = _make_encode(config)
@@ -94,19 +94,22 @@ def _animate_loss(config: RunConfig) -> LossFn:
         pose_pictures = batch["skeleton"].astype(jnp.float32) / 255.0
 
         def predict(noise_keys: Array) -> tuple[Array, Array]:
+            """Clean latents predicted under one draw of noise, and the losses [b]."""
             noise = sharding.constrain(_normal(noise_keys, latents.shape[1:]), *sharding.CLIP)
+            noisy_latents = add_noise(schedule, latents, noise, timesteps)
             prediction = animate_anyone.predict(
                 networks,
                 params,
-                noisy_latents=add_noise(config.schedule, latents, noise, timesteps),
+                noisy_latents=noisy_latents,
                 timesteps=timesteps,
                 image_embeds=image_embeds,
                 reference_latents=reference_latents,
                 pose_pictures=pose_pictures,
                 condition_mask=conditioned,
             )
-            return prediction, diffusion_loss(
-                config.schedule,
+            clean, _ = clean_and_noise(schedule, prediction, noisy_latents, timesteps)
+            return clean, diffusion_loss(
+                schedule,
                 prediction,
                 latents,
                 noise,
@@ -115,12 +118,12 @@ def _animate_loss(config: RunConfig) -> LossFn:
                 temporal_weight=train.temporal_weight,
             )
 
-        prediction, losses = predict(noise_keys)
+        clean, losses = predict(noise_keys)
         if train.consistency_weight > 0:
             other, other_losses = predict(jax.vmap(jax.random.fold_in, (0, None))(noise_keys, 1))
-            leak = jnp.abs(prediction - other).mean(tuple(range(1, prediction.ndim)))
+            leak = jnp.abs(clean - other).mean(tuple(range(1, clean.ndim)))
             losses = (losses + other_losses) / 2 + train.consistency_weight * leak
-        return losses.mean(), _by_timestep(losses, timesteps, config.schedule.num_train_timesteps)
+        return losses.mean(), _by_timestep(losses, timesteps, schedule.num_train_timesteps)
 
     return loss_fn
 

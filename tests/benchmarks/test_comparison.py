@@ -1,5 +1,6 @@
 """Sides take turns in processes of their own; medians, ratios, failures and tables are right."""
 
+import importlib.util
 import time
 
 import pytest
@@ -34,6 +35,15 @@ def make_failure(side):
     if side == "ours":
         return Task(lambda: None, flops=1.0)
     raise RuntimeError("no C++ compiler\nfound")
+
+
+def make_search(side):
+    return Task(lambda: None, flops=float(importlib.util.find_spec("torch") is not None))
+
+
+def test_our_side_runs_as_where_pytorch_is_not_installed():
+    with Side(make_search, "ours", ()) as ours, Side(make_search, "eager", ()) as theirs:
+        assert (ours.flops, theirs.flops) == (0, 1)
 
 
 def test_sides_alternate_after_one_call_each(tmp_path):

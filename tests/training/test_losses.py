@@ -44,6 +44,8 @@ def test_consistency_counts_what_noise_changes_in_the_prediction():
     with_weight = {}
     for weight in (1e-9, 1.0):
         config = tiny_config(condition_dropout=0.0, consistency_weight=weight)
+        schedule = dataclasses.replace(config.schedule, prediction_type="sample")
+        config = dataclasses.replace(config, schedule=schedule)
         rng = np.random.default_rng(0)
         batch = {
             name: jnp.asarray(rng.uniform(0, 255, shape.shape).astype(shape.dtype))
