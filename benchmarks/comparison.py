@@ -38,10 +38,13 @@ class Task:
     Attributes:
       run: computes, and returns when all is done.
       flops: of one call, where they are counted.
+      warmed: every program that `run` needs is compiled and has been used; else `run` is called
+        once before it is timed.
     """
 
     run: Callable[[], Any]
     flops: float | None = None
+    warmed: bool = False
 
 
 Make = Callable[..., Task]
@@ -59,7 +62,7 @@ class Side:
     """A process that computes one side's task when told to; a context manager."""
 
     def __init__(self, make: Make, name: str, arguments: Sequence[Any]):
-        """Starts the process, has it computed once and forgets how long that took.
+        """Starts the process and has it computed once, if only so it gets warm.
 
         Raises:
           SideError: the task cannot be made or run.
@@ -118,7 +121,7 @@ def _serve(connection: Connection, make: Make, side: str, *arguments: Any) -> No
         sys.meta_path[:] = map(_WithoutTorch, sys.meta_path)
     try:
         task = make(side, *arguments)
-        first_call = _seconds(task.run)
+        first_call = None if task.warmed else _seconds(task.run)
         _forget_peak()
         connection.send((first_call, task.flops))
         while True:
@@ -192,9 +195,10 @@ def compare(
       sides: names of the others.
 
     Returns:
-      `flops` of our side's call; by side its `seconds` (median), `first_call_s` and `peak_mib`; by
-      other side `speedup_over_torch_SIDE` and `speedup_over_torch_SIDE_quartiles`. A side that
-      cannot compute has `error` instead, and None for speedups.
+      `flops` of our side's call; by side its `seconds` (median), `first_call_s` (None where there
+      was none) and `peak_mib`; by other side `speedup_over_torch_SIDE` and
+      `speedup_over_torch_SIDE_quartiles`. A side that cannot compute has `error` instead, and None
+      for speedups.
     """
     result: dict[str, Any] = {}
     for other in sides:
@@ -245,7 +249,7 @@ def _alternate(a: Side, b: Side, rounds: int) -> tuple[list[float], list[float]]
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _figures(side: Side, seconds: Sequence[float]) -> dict[str, float]:
+def _figures(side: Side, seconds: Sequence[float]) -> dict[str, float | None]:
     return {
         "seconds": statistics.median(seconds),
         "first_call_s": side.first_call,
@@ -288,7 +292,7 @@ def parser(description: str) -> Parser:
     made = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--workload", choices=("tiny", "cpu", "gpu"), default="cpu", help="default: %(default)s")
-    add("--rounds", type=_positive, default=5, help="timed calls per side; default: %(default)s")
+    add("--rounds", type=_positive, default=3, help="timed calls per side; default: %(default)s")
     add("--sides", nargs="+", choices=SIDES[1:], default=SIDES[1:], help="default: both")
     add(
         "--channels_last",
@@ -330,7 +334,7 @@ def finish(
     print(text)
     for title, row in rows.items():
         for side in flags.sides:
-            if "error" in row[side]:
+            if "error" in row.get(side, {}):
                 print(f"{title}: {LABELS[side]} does not run here: {row[side]['error']}")
     if flags.json:
         figures = {"workload": flags.workload, "matrix_flops": rate, **rows}

@@ -34,7 +34,10 @@ def get_config(name: str):
         projection_dim=64,
     )
     config.schedule.update(
-        prediction_type="sample", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+        prediction_type="sample",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,  # else 3 % of the noise stays in the result, and flickers
     )
     config.skeleton.update(size=256, hands=False)
     config.sampling.update(width=64, height=64, frames=24, steps=4, guidance_scale=1.0)

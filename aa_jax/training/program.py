@@ -103,12 +103,22 @@ class TrainProgram:
         size = tuple((name, x.shape) for name, x in sorted(batch.items()))
         if size not in self.compiled:
             traced = self.trace(state, frozen, batch)
-            program = traced.lower().compile()
+            program = traced.lower().compile(compiler_options=self._compiler_options())
             counted = flops.count(traced.jaxpr)
             needed = self._without_remat(state, frozen, batch) or counted
             self.compiled[size] = Compiled(program, counted, needed, _memory(program))
             self._announce(self.compiled[size])
         return self.compiled[size]
+
+    def _compiler_options(self) -> dict[str, str]:
+        """What a CPU's compiler needs to be told so that rematerialisation saves memory.
+
+        It drops the barriers that keep recomputation apart from the forward pass before it removes
+        common subexpressions: all is computed once again, and stored.
+        """
+        if self._config.train.remat == "none" or jax.default_backend() != "cpu":
+            return {}
+        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
     def _place_gradients(self, gradients: PyTree) -> PyTree:
         """As their parameters; where moments lie must not reach back into the backward pass."""

@@ -5,7 +5,7 @@ import numpy as np
 from tiny_run import tiny_config
 
 from aa_jax import weights
-from aa_jax.training import partitioning, program
+from aa_jax.training import partitioning, plan, program
 
 CONFIG = tiny_config(task="autoencoder", trainable=("vae",), batch_size=2)
 
@@ -46,3 +46,17 @@ def test_frozen_networks_are_held_in_the_compute_dtype():
     assert trainable["vae"]["kernel"].dtype == np.float32
     assert frozen["image_encoder"]["kernel"].dtype == jax.numpy.bfloat16
     assert list(trainable) == ["vae"]
+
+
+def test_rematerialisation_needs_less_memory():
+    """Whatever the compiler thinks of computing the same again."""
+    temporary = {}
+    for remat in ("none", "blocks", "full"):
+        config = tiny_config(remat=remat)
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, width=64, height=64)
+        )
+        rules = partitioning.make_partitioning(config)
+        compiled = program.TrainProgram(config, rules).compile(*plan.placed_inputs(config, rules))
+        temporary[remat] = compiled.memory["temporary"]
+    assert max(temporary["blocks"], temporary["full"]) < 0.7 * temporary["none"]
