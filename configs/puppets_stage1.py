@@ -25,6 +25,7 @@ def get_config():
         ema_decay=0.998,
         condition_dropout=0.05,
         timesteps="sampling",
+        consistency_weight=0.2,
         save_every=100,
         validate_every=500,
         validation_clips=6,

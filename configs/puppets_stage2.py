@@ -26,7 +26,7 @@ def get_config():
         warmup_steps=30,
         timesteps="sampling",
         temporal_weight=10.0,
-        consistency_weight=10.0,
+        consistency_weight=4.0,
         ema_decay=0.99,
         save_every=100,
         validate_every=500,
