@@ -103,7 +103,7 @@ def _ours(name: str, piece: str, size: int) -> Task:
     if piece == "video":
         needed = counted(encode_denoise, params, pictures, noise)
         compiled = jax.jit(denoise).lower(params, conditions, noise).compile()
-        decode(noise)
+        decode(jax.numpy.asarray(noise))
 
         def video():
             return decode(compiled(params, pipeline.encode(params, **pictures), noise))
