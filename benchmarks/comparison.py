@@ -319,6 +319,42 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def run(
+    flags: argparse.Namespace,
+    name: str,
+    make: Make,
+    pieces: Sequence[str],
+    once: Sequence[str] = (),
+) -> int:
+    """Compares the pieces of a benchmark at every size of the flags' workload, and reports.
+
+    Args:
+      flags: of `parser`.
+      name: of the benchmark.
+      make: (side, workload, piece, size, channels_last) -> the task.
+      pieces: what is computed.
+      once: pieces that are timed once and against the first other side only.
+
+    Returns:
+      The exit code.
+    """
+    from benchmarks.workloads import WORKLOADS
+
+    workload = WORKLOADS[flags.workload]
+    rows = {}
+    for size in workload.sizes:
+        for piece in pieces:
+            title = piece if len(workload.sizes) == 1 else f"{piece} {size}x{size}"
+            rows[title] = compare(
+                make,
+                (flags.workload, piece, size, flags.channels_last),
+                rounds=1 if piece in once else flags.rounds,
+                sides=flags.sides[:1] if piece in once else flags.sides,
+            )
+    finish(flags, name, rows, matrix_rate(workload.dtype))
+    return 0
+
+
 def finish(
     flags: argparse.Namespace, name: str, rows: dict[str, dict[str, Any]], rate: float
 ) -> None:

@@ -32,24 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = comparison.parser(__doc__)
     parser.add_argument("--pieces", nargs="+", choices=PIECES, default=PIECES, help="default: all")
     flags = comparison.parse(parser, argv)
-    from benchmarks.workloads import WORKLOADS
-
-    workload = WORKLOADS[flags.workload]
-    rows = {}
-    for size in workload.sizes:
-        for piece in flags.pieces:
-            # Minutes long, and compiled by torch.compile as the step is.
-            once = piece == "video"
-            title = piece if len(workload.sizes) == 1 else f"{piece} {size}x{size}"
-            rows[title] = comparison.compare(
-                make,
-                (flags.workload, piece, size, flags.channels_last),
-                rounds=1 if once else flags.rounds,
-                sides=flags.sides[:1] if once else flags.sides,
-            )
-    rate = comparison.matrix_rate(workload.dtype)
-    comparison.finish(flags, "sampling", rows, rate)
-    return 0
+    # A video takes minutes, and torch.compile makes of it what it makes of a step.
+    return comparison.run(flags, "sampling", make, flags.pieces, once=("video",))
 
 
 def make(side: str, name: str, piece: str, size: int, channels_last: bool) -> Task:

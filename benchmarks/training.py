@@ -38,22 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = comparison.parser(__doc__)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: both")
     flags = comparison.parse(parser, argv)
-    from benchmarks.workloads import WORKLOADS
-
-    workload = WORKLOADS[flags.workload]
-    rows = {}
-    for size in workload.sizes:
-        for stage in flags.stages:
-            title = stage if len(workload.sizes) == 1 else f"{stage} {size}x{size}"
-            rows[title] = comparison.compare(
-                make,
-                (flags.workload, stage, size, flags.channels_last),
-                rounds=flags.rounds,
-                sides=flags.sides,
-            )
-    rate = comparison.matrix_rate(workload.dtype)
-    comparison.finish(flags, "training", rows, rate)
-    return 0
+    return comparison.run(flags, "training", make, flags.stages)
 
 
 def make(side: str, name: str, stage: str, size: int, channels_last: bool) -> Task:
