@@ -4,9 +4,11 @@ Variances are the mean of squared deviations; the cheaper mean(x²) - mean(x)² 
 inputs on which the epsilons matter.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from einops import rearrange
+from einops import reduce, repeat
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -29,9 +31,16 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        y = rearrange(x.astype(jnp.float32), "b t h w (g d) -> b t h w g d", g=self.num_groups)
-        y = _standardize(y, (1, 2, 3, 5) if self.over_frames else (2, 3, 5), self.epsilon)
-        y = rearrange(y, "b t h w g d -> b t h w (g d)")
+        axes = (1, 2, 3) if self.over_frames else (2, 3)
+
+        def group_means(x: Array) -> Array:
+            # Channel by channel first: a CPU's compiler is slow at sums over axes on both sides
+            # of one that stays.
+            means = x.mean(axes, keepdims=True)
+            groups = reduce(means, "b t h w (g d) -> b t h w g", "mean", g=self.num_groups)
+            return repeat(groups, "b t h w g -> b t h w (g d)", d=channels // self.num_groups)
+
+        y = _standardize(x.astype(jnp.float32), group_means, self.epsilon)
         return _scale_and_shift(y, scale, bias).astype(x.dtype)
 
 
@@ -45,13 +54,13 @@ class LayerNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        y = _standardize(x.astype(jnp.float32), (-1,), self.epsilon)
+        y = _standardize(x.astype(jnp.float32), lambda x: x.mean(-1, keepdims=True), self.epsilon)
         return _scale_and_shift(y, scale, bias).astype(x.dtype)
 
 
-def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    x = x - x.mean(axes, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + epsilon)
+def _standardize(x: Array, mean: Callable[[Array], Array], epsilon: float) -> Array:
+    x = x - mean(x)
+    return x * jax.lax.rsqrt(mean(jnp.square(x)) + epsilon)
 
 
 def _scale_and_shift(x: Array, scale: Array, bias: Array) -> Array:
