@@ -10,13 +10,16 @@ Latents are the posterior mean times `scaling_factor`, which makes their varianc
 import dataclasses
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from aa_jax.config import AutoencoderConfig
+from aa_jax.models.normalization import GroupNorm
 
 
 def to_unit(pictures: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
@@ -99,8 +102,22 @@ class Autoencoder:
 
     def _apply(self, params, inputs, method):
         module = _module(self.config, self.dtype)
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            nn.intercept_methods(_with_our_norms),
+        ):
             return module.apply({"params": params}, inputs.astype(self.dtype), method=method)
+
+
+def _with_our_norms(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    """Computes flax's GroupNorm by ours, which is several times as fast on CPUs."""
+    norm = context.module
+    if not isinstance(norm, nn.GroupNorm) or context.method_name != "__call__":
+        return call(*args, **kwargs)
+    ours = GroupNorm(norm.num_groups, norm.epsilon, parent=None)
+    (pictures,) = args
+    return ours.apply({"params": norm.variables["params"]}, pictures[:, None])[:, 0]
 
 
 # `FlaxAutoencoderKL.encode` and `.decode` take and return NCHW though everything inside is NHWC;

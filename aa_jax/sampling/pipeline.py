@@ -31,8 +31,9 @@ from aa_jax.models.image_encoder import ImageEncoder, preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import feature_cache
 
-DECODED_PIXELS = 2**20
-"""Pictures are decoded in chunks of at most about so many pixels, so that memory stays bounded."""
+DECODED_PIXELS = 24 * 64 * 64
+"""Pictures are decoded in chunks of about so many pixels: a clip of the puppets', or one of 256x256
+and more, which keeps any device busy; more at once only take memory, and on a CPU time."""
 
 
 class SamplingError(ConfigError):
