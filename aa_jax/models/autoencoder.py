@@ -19,7 +19,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from aa_jax.config import AutoencoderConfig
+from aa_jax.models import sharding
 from aa_jax.models.normalization import GroupNorm
+
+PIXELS_AT_ONCE = 24 * 64 * 64
+"""Of pictures encoded or decoded together: a clip of the puppets', or one picture of 256x256 and
+more, which keeps any device busy. More at once only take memory, and on a CPU time."""
 
 
 def to_unit(pictures: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
@@ -84,6 +89,17 @@ class Autoencoder:
         latents = latents.astype(jnp.float32) / self.config.scaling_factor
         return self._apply(params, latents, _decode).astype(jnp.float32)
 
+    def encode_moments_in_chunks(
+        self, params: PyTree, pictures: Float[Array, "b h w 3"]
+    ) -> tuple[Float[Array, "b hl wl c"], Float[Array, "b hl wl c"]]:
+        """As `encode_moments`, few pictures at a time; on a mesh every device takes its own."""
+        chunk = max(1, PIXELS_AT_ONCE // (pictures.shape[1] * pictures.shape[2]))
+
+        def encode(params: PyTree, pictures: Array) -> tuple[Array, Array]:
+            return _in_chunks(functools.partial(self.encode_moments, params), pictures, chunk)
+
+        return sharding.by_device(encode, pictures, shared=(params,))
+
     def decode_in_chunks(
         self,
         params: PyTree,
@@ -91,14 +107,7 @@ class Autoencoder:
         chunk: int = 4,
     ) -> Float[Array, "b h w 3"]:
         """As `decode`, `chunk` pictures at a time, so that activations stay small."""
-        count = latents.shape[0]
-        if count <= chunk:
-            return self.decode(params, latents)
-        # Zero latents fill the last chunk up: one compiled body serves every chunk.
-        padded = jnp.pad(latents, ((0, -count % chunk), (0, 0), (0, 0), (0, 0)))
-        chunks = padded.reshape(-1, chunk, *latents.shape[1:])
-        pictures = jax.lax.map(functools.partial(self.decode, params), chunks)
-        return pictures.reshape(-1, *pictures.shape[2:])[:count]
+        return _in_chunks(functools.partial(self.decode, params), latents, chunk)
 
     def _apply(self, params, inputs, method):
         module = _module(self.config, self.dtype)
@@ -118,6 +127,17 @@ def _with_our_norms(call: Callable[..., Any], args: Any, kwargs: Any, context: A
     ours = GroupNorm(norm.num_groups, norm.epsilon, parent=None)
     (pictures,) = args
     return ours.apply({"params": norm.variables["params"]}, pictures[:, None])[:, 0]
+
+
+def _in_chunks(function: Callable[[Array], PyTree], inputs: Array, chunk: int) -> PyTree:
+    """A function of pictures [b, ...], called with `chunk` of them at a time."""
+    count = len(inputs)
+    if count <= chunk:
+        return function(inputs)
+    # Zeros fill the last chunk up: one compiled body serves every chunk.
+    padded = jnp.pad(inputs, ((0, -count % chunk), *[(0, 0)] * (inputs.ndim - 1)))
+    results = jax.lax.map(function, padded.reshape(-1, chunk, *inputs.shape[1:]))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], results)
 
 
 # `FlaxAutoencoderKL.encode` and `.decode` take and return NCHW though everything inside is NHWC;

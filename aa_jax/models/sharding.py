@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 CLIP = ("batch", "frames", "height", "width", "channels")
 """Axis names of a clip [b, t, h, w, c]."""
@@ -63,23 +63,30 @@ def space_to_frames(x: Float[Array, "b t s2 c"], tokens: int) -> Float[Array, "b
     return jax.shard_map(exchange, in_specs=P(batch, None, frames), out_specs=P(batch, frames))(x)
 
 
-def by_device(function: Callable[..., Array], *arrays: Array, check_vma: bool = True) -> Array:
+def by_device(
+    function: Callable[..., PyTree],
+    *arrays: Array,
+    shared: tuple[PyTree, ...] = (),
+    check_vma: bool = True,
+) -> PyTree:
     """Calls a function of samples, or frames of samples, on every device with its own ones.
 
     Args:
-      function: (arrays [b, ...]) -> array [b, ...].
+      function: (shared, arrays [b, ...]) -> arrays [b, ...].
       arrays: of the same samples.
+      shared: first arguments, which every device gets whole.
       check_vma: as in `jax.shard_map`; kernels of libraries do not state how results vary.
     """
     if not on_mesh():
-        return function(*arrays)
+        return function(*shared, *arrays)
     batch, frames = _mesh_axes()
     axes = (*batch, frames) if frames else tuple(batch)
     mesh = jax.sharding.get_abstract_mesh()
     while len(arrays[0]) % math.prod(mesh.shape[axis] for axis in axes):
         axes = axes[:-1]  # samples without frames, such as references
-    divided = jax.shard_map(function, in_specs=P(axes), out_specs=P(axes), check_vma=check_vma)
-    return divided(*arrays)
+    specs = (*[P()] * len(shared), *[P(axes)] * len(arrays))
+    divided = jax.shard_map(function, in_specs=specs, out_specs=P(axes), check_vma=check_vma)
+    return divided(*shared, *arrays)
 
 
 def _mesh_axes() -> tuple[tuple[str, ...] | str | None, str | None]:

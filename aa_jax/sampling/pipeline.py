@@ -26,14 +26,10 @@ from aa_jax.data.pictures import resize
 from aa_jax.diffusion import samplers
 from aa_jax.diffusion.samplers import Sampler
 from aa_jax.models import animate_anyone
-from aa_jax.models.autoencoder import Autoencoder, to_unit
+from aa_jax.models.autoencoder import PIXELS_AT_ONCE, Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder, preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import feature_cache
-
-DECODED_PIXELS = 24 * 64 * 64
-"""Pictures are decoded in chunks of about so many pixels: a clip of the puppets', or one of 256x256
-and more, which keeps any device busy; more at once only take memory, and on a CPU time."""
 
 
 class SamplingError(ConfigError):
@@ -246,7 +242,7 @@ class Pipeline:
         """Decodes latents to 8-bit pictures, yielding them in chunks of bounded memory."""
         count, height, width = latents.shape[:3]
         pixels = height * width * self.model.autoencoder.downscale_factor**2
-        chunk = min(count, max(1, DECODED_PIXELS // pixels))
+        chunk = min(count, max(1, PIXELS_AT_ONCE // pixels))
         for start in range(0, count, chunk):
             part = latents[start : start + chunk]
             missing = chunk - len(part)  # one compiled shape serves the last chunk too

@@ -165,10 +165,10 @@ def _make_encode(config: RunConfig) -> Callable[[PyTree, Batch], tuple[Array, Ar
             mean, logvar = jnp.split(moments, 2, axis=-1)
             return mean, logvar, jnp.split(reference, 2, axis=-1)[0], embed(params, batch)
         frames = rearrange(to_unit(batch["target"]), "b t h w c -> (b t) h w c")
-        moments = vae.encode_moments(params["vae"], frames)
+        moments = vae.encode_moments_in_chunks(params["vae"], frames)
         b = len(batch["target"])
         mean, logvar = (rearrange(x, "(b t) h w c -> b t h w c", b=b) for x in moments)
-        reference, _ = vae.encode_moments(params["vae"], to_unit(batch["reference"]))
+        reference, _ = vae.encode_moments_in_chunks(params["vae"], to_unit(batch["reference"]))
         return mean, logvar, reference, embed(params, batch)
 
     return encode

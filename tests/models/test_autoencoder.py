@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from aa_jax.config import AutoencoderConfig
+from aa_jax.models import autoencoder
 from aa_jax.models.autoencoder import Autoencoder
 
 CONFIGS = {
@@ -137,6 +138,16 @@ def test_chunked_decoding_changes_nothing(tiny, chunk):
     chunked = jax.jit(vae.decode_in_chunks, static_argnums=2)(params, latents, chunk)
     # Convolutions of other batch sizes may sum in another order.
     assert_close_to_scale(chunked, jax.jit(vae.decode)(params, latents), 1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_chunked_encoding_changes_nothing(tiny, chunk, monkeypatch):
+    vae, params = tiny
+    pictures = jax.random.uniform(jax.random.key(1), (5, 8, 12, 3), minval=-1, maxval=1)
+    monkeypatch.setattr(autoencoder, "PIXELS_AT_ONCE", chunk * 8 * 12)
+    moments = jax.jit(vae.encode_moments_in_chunks)(params, pictures)
+    for chunked, whole in zip(moments, jax.jit(vae.encode_moments)(params, pictures), strict=True):
+        assert_close_to_scale(chunked, whole, 1e-5)
 
 
 def test_bfloat16_stays_near_float32(tiny):

@@ -151,7 +151,7 @@ def test_eta_draws_fresh_noise_from_the_seed(params, conditions, noise):
 
 def test_decoding_in_chunks_changes_nothing(params, noise, monkeypatch):
     whole = np.concatenate(list(PIPELINE.decode(params, noise[0])))
-    monkeypatch.setattr(pipeline_lib, "DECODED_PIXELS", 3 * 16 * 24)
+    monkeypatch.setattr(pipeline_lib, "PIXELS_AT_ONCE", 3 * 16 * 24)
     chunks = list(PIPELINE.decode(params, noise[0]))
     assert [len(chunk) for chunk in chunks] == [3, 1]
     assert np.abs(np.concatenate(chunks).astype(int) - whole).max() <= 1
