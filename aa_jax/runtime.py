@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def prepare() -> None:
@@ -25,7 +25,9 @@ def keep_freed_pages() -> None:
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        # The heaps of other threads' own arenas are small: what does not fit them would be mapped.
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
         libc.mallopt(_M_TOP_PAD, 2**28)
 
 

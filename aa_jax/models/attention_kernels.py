@@ -367,6 +367,11 @@ def using(name: str) -> Iterator[None]:
         _using = before
 
 
+def on_one_cpu() -> bool:
+    """Whether the program being traced will run on one CPU, as it is traced."""
+    return not _using and _target()[0] == "cpu" and not sharding.on_mesh()
+
+
 def _wanted() -> str:
     wanted = _using or os.environ.get(VARIABLE) or "auto"
     if not _using and wanted not in CHOICES:

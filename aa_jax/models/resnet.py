@@ -3,8 +3,6 @@
 All take clips [b t h w c] and convolve frame by frame.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax import linen as nn
@@ -13,15 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models import sharding
+from aa_jax.models.convolution import conv3x3
 from aa_jax.models.normalization import GroupNorm
-
-# PyTorch's `padding=1`. "SAME" would pad only at the bottom and right where the stride is 2.
-PADDING = ((1, 1), (1, 1))
-
-
-def conv3x3(features: int, *, strides: int = 1, **kwargs: Any) -> nn.Conv:
-    """A 3x3 convolution padded by one pixel on every side."""
-    return nn.Conv(features, (3, 3), strides=(strides, strides), padding=PADDING, **kwargs)
 
 
 class ResnetBlock(nn.Module):

@@ -17,9 +17,10 @@ from jaxtyping import Array, Bool, Float, Num
 from aa_jax.config import MotionModuleConfig, UNetConfig
 from aa_jax.models import attention_kernels, sharding
 from aa_jax.models.attention import KeysValues
+from aa_jax.models.convolution import conv3x3
 from aa_jax.models.motion_module import MotionModule
 from aa_jax.models.normalization import GroupNorm
-from aa_jax.models.resnet import Downsample, ResnetBlock, Upsample, conv3x3
+from aa_jax.models.resnet import Downsample, ResnetBlock, Upsample
 from aa_jax.models.transformer import Transformer2D
 
 Remat = Literal["none", "blocks", "full"]

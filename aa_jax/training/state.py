@@ -35,7 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW or Muon behind global-norm clipping."""
+    """AdamW or Muon; of clipped gradients, see `aa_jax.training.update`."""
     rate = learning_rate_schedule(config)
     if config.optimizer == "adamw":
         optimizer = optax.adamw(
@@ -57,7 +57,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
             muon_weight_dimension_numbers=_as_matrices,
             mu_dtype=config.moments_dtype,
         )
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optimizer)
+    return optimizer
 
 
 def _as_matrices(params: Any) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from aa_jax.config import TrainConfig
-from aa_jax.training.state import TrainState, learning_rate_schedule, make_optimizer
+from aa_jax.training.state import TrainState, learning_rate_schedule
+from aa_jax.training.update import update
 
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
@@ -53,7 +53,6 @@ def make_train_step(
       seed: of everything drawn.
       place_gradients: states how gradients lie on a mesh of devices.
     """
-    optimizer = make_optimizer(config)
     learning_rate = learning_rate_schedule(config)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -81,42 +80,9 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         (loss, scalars), grads = gradients(state.params, frozen, batch, state.step)
-        grads = place_gradients(grads)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        new_state, norms = update(config, state, place_gradients(grads), loss)
+        with jax.numpy_dtype_promotion("standard"):
             rate = jnp.asarray(learning_rate(state.step), jnp.float32)
-        params = optax.apply_updates(state.params, updates)
-        grad_norm = optax.tree.norm(grads)
-        metrics = {
-            "loss": loss,
-            **scalars,
-            "grad_norm": grad_norm,
-            "param_norm": optax.tree.norm(params),
-            "update_norm": optax.tree.norm(updates),
-            "learning_rate": rate,
-        }
-        new_state = state.replace(
-            step=state.step + 1,
-            params=params,
-            opt_state=opt_state,
-            ema=_average(state, params, config.ema_decay),
-        )
-        sound = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & (state.step >= 0)
-        return _keep_unless(sound, state, new_state), metrics
+        return new_state, {"loss": loss, **scalars, **norms, "learning_rate": rate}
 
     return train_step
-
-
-def _keep_unless(sound: Array, state: TrainState, new_state: TrainState) -> TrainState:
-    """The new state, or the old one marked as stopped."""
-    stopped = state.replace(step=jnp.where(state.step < 0, state.step, ~state.step))
-    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new_state, stopped)
-
-
-def _average(state: TrainState, params: PyTree, decay: float) -> PyTree:
-    """Exponential moving average whose window grows with the run until `decay` is reached."""
-    if not decay:
-        return state.ema
-    step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda ema, p: ema * decay + p * (1 - decay), state.ema, params)

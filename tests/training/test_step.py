@@ -7,7 +7,7 @@ import optax
 import pytest
 from tiny_run import tiny_config
 
-from aa_jax.training import state, step
+from aa_jax.training import state, step, update
 
 
 def quadratic_loss(trainable, frozen, batch, keys):
@@ -115,6 +115,35 @@ def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones():
         assert int(after.step) == ~1  # one step is done, the next one was not finite
         kept = after.replace(step=~after.step)
         jax.tree.map(np.testing.assert_array_equal, kept, before)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_updating_block_by_block_is_updating_at_once(sound, monkeypatch):
+    """Given arrays of every size, with blocks of at most eight numbers."""
+    config = dataclasses.replace(tiny_config().train, ema_decay=0.9, max_grad_norm=0.5)
+    shapes = {"a": {"large": (3, 4, 6), "small": (5,)}, "b": {"prime": (11,), "vector": (16,)}}
+    keys = iter(jax.random.split(jax.random.key(0), 8))
+
+    def draw():
+        return jax.tree.map(lambda shape: jax.random.normal(next(keys), shape), shapes,
+                            is_leaf=lambda x: isinstance(x, tuple))  # fmt: skip
+
+    before, gradients = state.create(draw(), config), draw()
+    loss = jnp.float32(1 if sound else jnp.nan)
+
+    def take(block):
+        monkeypatch.setattr(update, "BLOCK", block)
+        monkeypatch.setattr(update, "LEAST_BLOCK", 4)
+        program = jax.jit(lambda *args: update.update(config, *args))
+        loops = str(program.trace(before, gradients, loss).jaxpr).count("scan[")
+        return loops, program(before, gradients, loss)
+
+    loops, whole = take(2**15)
+    assert loops == 0
+    loops, blocks = take(8)
+    assert loops == 2  # the large array and the vector; 11 has no divisor from 4 to 8
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), blocks, whole)
+    assert int(blocks[0].step) == (1 if sound else ~0)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
