@@ -213,28 +213,24 @@ def update_by_array(config: RunConfig, trainable: Any, grads: Any) -> dict[str, 
     Returns:
       `grad_norm`, `param_norm` and `update_norm`, as the training step reports them.
     """
-    import dataclasses
-
     import jax
     import jax.numpy as jnp
     import optax
     from flax import traverse_util
 
     from aa_jax.training import state
+    from aa_jax.training.update import Parts, Rule, clip_factor
 
-    # Clipping is the one thing that arrays share: it is done here, by the norm of them all.
-    unclipped = dataclasses.replace(config.train, max_grad_norm=math.inf)
-    optimizer = state.make_optimizer(unclipped)
-    limit = config.train.max_grad_norm
+    optimizer = state.make_optimizer(config.train)
+    # Clipping is the one thing that arrays share.
     grad_norm = optax.tree.norm(grads)
+    factor = clip_factor(grad_norm, config.train.max_grad_norm)
+    rule = Rule(optimizer, factor, jnp.bool(True), jnp.float32(0))
 
     @jax.jit
-    def update(param: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        grad = jnp.where(grad_norm < limit, grad, grad / grad_norm * limit)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
-            change, _ = optimizer.update(grad, optimizer.init(param), param)
-        new = optax.apply_updates(param, change)
-        return new, jnp.square(new).sum(), jnp.square(change).sum()
+    def update(param: jax.Array, grad: jax.Array) -> tuple[jax.Array, ...]:
+        new, squares = rule.update(grad, Parts(param, optimizer.init(param), {}))
+        return new.params, *squares
 
     squares = [0.0, 0.0]
     for name in list(trainable):

@@ -61,11 +61,12 @@ def update(
     """
     norm = optax.tree.norm(gradients)
     sound = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.step >= 0)
-    limit = config.max_grad_norm
-    # One factor, as part of what the optimizer does with a gradient anyway; XLA would compute and
-    # store apart what optax's clipping divides.
-    factor = jnp.where(norm < limit, 1.0, limit / norm)
-    rule = _Rule(make_optimizer(config), factor, sound, _decay(state.step, config.ema_decay))
+    rule = Rule(
+        make_optimizer(config),
+        clip_factor(norm, config.max_grad_norm),
+        sound,
+        _decay(state.step, config.ema_decay),
+    )
     parts = Parts(state.params, state.opt_state, state.ema)
     in_blocks = config.optimizer == "adamw" and attention_kernels.on_one_cpu()
     new, squares = (rule.update_in_blocks if in_blocks else rule.update)(gradients, parts)
@@ -79,13 +80,22 @@ def update(
     return new_state, norms
 
 
+def clip_factor(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
+    """What gradients of a norm are multiplied by, so that it is at most the limit.
+
+    As part of what the optimizer does with them anyway; XLA would compute and store apart what
+    optax's clipping divides.
+    """
+    return jnp.where(norm < limit, 1.0, limit / norm)
+
+
 def _decay(step: Array, decay: float) -> Array:
     """That of averaged parameters, whose window grows with the run until `decay` is reached."""
     step = step.astype(jnp.float32)
     return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """How any parameters are updated.
 
     Attributes:
