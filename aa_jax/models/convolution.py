@@ -1,4 +1,4 @@
-"""3x3 convolutions, with gradients that a CPU computes fast.
+"""Convolutions, with gradients that a CPU computes fast.
 
 XLA's CPU backend computes the gradients of a convolution as convolutions again: that of the kernel
 with kernels as large as the pictures, that of the input with a kernel turned and transposed in
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models import attention_kernels
@@ -26,6 +27,21 @@ SHIFTS = [(i, j) for i in range(3) for j in range(3)]
 
 FEW_PIXELS = 2**12
 """Up to so many, nine times the pixels of an input fit the caches."""
+
+
+class Conv1x1(nn.Module):
+    """A 1x1 convolution, computed as the product of matrices that it is."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s f"]:
+        shape = (1, 1, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        y = x.astype(self.dtype) @ kernel[0, 0].astype(self.dtype)
+        return y + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def conv3x3(features: int, *, strides: int = 1, **kwargs: Any) -> nn.Conv:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models import sharding
-from aa_jax.models.convolution import conv3x3
+from aa_jax.models.convolution import Conv1x1, conv3x3
 from aa_jax.models.normalization import GroupNorm
 
 
@@ -39,7 +39,7 @@ class ResnetBlock(nn.Module):
         y = conv3x3(self.features, dtype=self.dtype, name="conv2")(nn.silu(y))
         y = checkpoint_name(y, "conv")
         if x.shape[-1] != self.features:
-            x = nn.Conv(self.features, (1, 1), dtype=self.dtype, name="conv_shortcut")(x)
+            x = Conv1x1(self.features, dtype=self.dtype, name="conv_shortcut")(x)
         return x + y
 
 

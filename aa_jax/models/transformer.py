@@ -17,6 +17,7 @@ from aa_jax.models.attention import (
     SelfAttention,
     SingleTokenCrossAttention,
 )
+from aa_jax.models.convolution import Conv1x1
 from aa_jax.models.normalization import GroupNorm, LayerNorm
 
 
@@ -74,7 +75,7 @@ class Transformer2D(nn.Module):
         """Returns the new clip, and the output of the block's norm1."""
         height, channels = x.shape[2], x.shape[-1]
         y = GroupNorm(self.num_groups, 1e-6, name="norm")(x)
-        y = nn.Conv(channels, (1, 1), dtype=self.dtype, name="proj_in")(y)
+        y = Conv1x1(channels, dtype=self.dtype, name="proj_in")(y)
         y, normed = BasicTransformerBlock(
             self.num_heads,
             dtype=self.dtype,
@@ -82,4 +83,4 @@ class Transformer2D(nn.Module):
             name="transformer_blocks_0",
         )(rearrange(y, "b t h w c -> b t (h w) c"), context, reference, reference_mask)
         y = rearrange(y, "b t (h w) c -> b t h w c", h=height)
-        return x + nn.Conv(channels, (1, 1), dtype=self.dtype, name="proj_out")(y), normed
+        return x + Conv1x1(channels, dtype=self.dtype, name="proj_out")(y), normed
