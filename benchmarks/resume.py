@@ -44,6 +44,7 @@ COMMAND = (
     "--config=configs/puppets_stage1.py",
     "--mesh=data=1",
     "--config.model.unet.block_out_channels=(16, 32)",
+    "--config.model.unet.layers_per_block=1",
     "--config.data.width=32",
     "--config.data.height=32",
     "--config.train.batch_size=4",
