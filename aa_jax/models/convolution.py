@@ -26,7 +26,10 @@ SHIFTS = [(i, j) for i in range(3) for j in range(3)]
 """Rows and columns of a kernel, in the order in which it lies in memory."""
 
 FEW_PIXELS = 2**12
-"""Up to so many, nine times the pixels of an input fit the caches."""
+"""Up to so many, nine times the pixels of an output fit the caches."""
+
+VERY_FEW_PIXELS = 2**9
+"""Up to so many, it is the kernel that takes time to read, and is better read once."""
 
 
 class Conv1x1(nn.Module):
@@ -60,6 +63,11 @@ def convolve(
     x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]
 ) -> Float[Array, "n h w f"]:
     """The convolution of `conv3x3` without strides, whose gradients are products of matrices."""
+    if _pixels(x) <= VERY_FEW_PIXELS:
+        n, height, _, _ = x.shape
+        matrix = rearrange(kernel, "i j c f -> (i j c) f")
+        pixels = _product(_columns(x), matrix).astype(x.dtype)
+        return rearrange(pixels, "(n h w) f -> n h w f", n=n, h=height)
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), PADDING, dimension_numbers=layout)
 
@@ -79,16 +87,13 @@ convolve.defvjp(_forward, _backward)
 def _kernel_gradient(
     x: Float[Array, "n h w c"], gradient: Float[Array, "n h w f"]
 ) -> Float[Array, "3 3 c f"]:
-    """One product over all pixels for every shift of the input."""
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), *PADDING, (0, 0)))
+    """One product over all pixels, or one for every shift of the input."""
     pixels = rearrange(gradient, "n h w f -> (n h w) f")
-
-    def product(i: int, j: int) -> Array:
-        shifted = rearrange(padded[:, i : i + height, j : j + width], "n h w c -> (n h w) c")
-        return _product(shifted.T, pixels)
-
-    products = jnp.stack([product(i, j) for i, j in SHIFTS])
+    if _pixels(x) <= VERY_FEW_PIXELS:
+        products = _product(_columns(x).T, pixels)
+        return rearrange(products, "(i j c) f -> i j c f", i=3, j=3).astype(x.dtype)
+    shifted = (rearrange(part, "n h w c -> c (n h w)") for part in _shifted(x))
+    products = jnp.stack([_product(part, pixels) for part in shifted])
     return rearrange(products, "(i j) c f -> i j c f", i=3).astype(x.dtype)
 
 
@@ -96,8 +101,8 @@ def _input_gradient(
     gradient: Float[Array, "n h w f"], kernel: Float[Array, "3 3 c f"]
 ) -> Float[Array, "n h w c"]:
     """One product with all nine parts of the kernel, whose results are shifted and summed."""
-    n, height, width, _ = gradient.shape
-    if n * height * width > FEW_PIXELS:
+    n, height, _, _ = gradient.shape
+    if _pixels(gradient) > FEW_PIXELS:
         turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
         return convolve(gradient, turned)
     pixels = rearrange(gradient, "n h w f -> (n h w) f")
@@ -110,6 +115,22 @@ def _input_gradient(
         for product, (i, j) in zip(products, SHIFTS, strict=True)
     ]
     return sum(shifted)[:, 1:-1, 1:-1].astype(gradient.dtype)
+
+
+def _pixels(x: Float[Array, "n h w c"]) -> int:
+    return x.shape[0] * x.shape[1] * x.shape[2]
+
+
+def _shifted(x: Float[Array, "n h w c"]) -> list[Float[Array, "n h w c"]]:
+    """The input as every number of the kernel sees it."""
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), *PADDING, (0, 0)))
+    return [padded[:, i : i + height, j : j + width] for i, j in SHIFTS]
+
+
+def _columns(x: Float[Array, "n h w c"]) -> Float[Array, "n*h*w 9*c"]:
+    """For every pixel of the output all that the kernel sees there."""
+    return rearrange(_shifted(x), "s n h w c -> (n h w) (s c)")
 
 
 def _product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
