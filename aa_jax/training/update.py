@@ -169,20 +169,23 @@ class Rule(NamedTuple):
             return jax.tree.map(put, parts, new)
 
         def one_block(i: Array, carry: Any) -> Any:
-            # A block is read one turn ahead, from arrays that the block before is written to: so
-            # no array is still to be read when it is overwritten, and none is copied.
-            parts, squares, ahead = carry
-            new, more = self.update(*ahead)
-            parts = write(parts, new, i)
-            return parts, jax.tree.map(jnp.add, squares, more), read(parts, i + 1)
+            # A block is written one turn late, before the next one is read: so no array is still
+            # to be read when it is overwritten, and none is copied.
+            parts, squares, late = carry
+            parts = write(parts, late, i - 1)
+            late, more = self.update(*read(parts, i))
+            return parts, jax.tree.map(jnp.add, squares, more), late
 
         def flat(x: Array) -> Array:
             return x.reshape(size) if x.shape == shape else x
 
         parts = jax.tree.map(flat, old)
         zero = jnp.zeros((), jnp.float32)
-        carry = parts, Squares(zero, zero), read(parts, 0)
-        new, squares, _ = jax.lax.fori_loop(0, size // block, one_block, carry)
+        count = size // block
+        # The first turn writes what is there already: the index before the first means the first.
+        carry = parts, Squares(zero, zero), read(parts, 0)[1]
+        parts, squares, late = jax.lax.fori_loop(0, count, one_block, carry)
+        new = write(parts, late, count - 1)
         return jax.tree.map(lambda x, like: x.reshape(like.shape), new, old), squares
 
 
