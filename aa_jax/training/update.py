@@ -172,7 +172,7 @@ class Rule(NamedTuple):
             # A block is written one turn late, before the next one is read: so no array is still
             # to be read when it is overwritten, and none is copied.
             parts, squares, late = carry
-            parts = write(parts, late, i - 1)
+            parts = write(parts, late, jnp.maximum(i - 1, 0))
             late, more = self.update(*read(parts, i))
             return parts, jax.tree.map(jnp.add, squares, more), late
 
@@ -182,7 +182,7 @@ class Rule(NamedTuple):
         parts = jax.tree.map(flat, old)
         zero = jnp.zeros((), jnp.float32)
         count = size // block
-        # The first turn writes what is there already: the index before the first means the first.
+        # The first turn writes what is there already.
         carry = parts, Squares(zero, zero), read(parts, 0)[1]
         parts, squares, late = jax.lax.fori_loop(0, count, one_block, carry)
         new = write(parts, late, count - 1)
