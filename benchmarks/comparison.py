@@ -25,6 +25,7 @@ from typing import Any
 
 from aa_jax import files
 from aa_jax.arguments import Parser, respelled
+from benchmarks.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = ("ours", "eager", "compile")
@@ -292,6 +293,7 @@ def parser(description: str) -> Parser:
     made = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--workload", choices=("tiny", "cpu", "gpu"), default="cpu", help="default: %(default)s")
+    add("--sizes", type=_positive, nargs="+", metavar="SIDE", help="pictures; default: all it has")
     add("--rounds", type=_positive, default=3, help="timed calls per side; default: %(default)s")
     add("--sides", nargs="+", choices=SIDES[1:], default=SIDES[1:], help="default: both")
     add(
@@ -310,6 +312,13 @@ def parse(made: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     flags = made.parse_args([respelled(argument, "_") for argument in argv])
     if flags.markdown and flags.workload == "tiny":
         made.error("--markdown: docs/performance.md has no table of the workload tiny")
+    sizes = WORKLOADS[flags.workload].sizes
+    flags.sizes = flags.sizes or sizes
+    if unknown := set(flags.sizes).difference(sizes):
+        made.error(
+            f"--sizes: the workload {flags.workload} has {', '.join(map(str, sizes))}, "
+            f"not {', '.join(map(str, unknown))}"
+        )
     return flags
 
 
@@ -338,11 +347,9 @@ def run(
     Returns:
       The exit code.
     """
-    from benchmarks.workloads import WORKLOADS
-
     workload = WORKLOADS[flags.workload]
     rows = {}
-    for size in workload.sizes:
+    for size in flags.sizes:
         for piece in pieces:
             title = piece if len(workload.sizes) == 1 else f"{piece} {size}x{size}"
             rows[title] = compare(

@@ -7,15 +7,15 @@
 Five parts, each of which can be asked for alone:
 
     chip       rate of large bfloat16 matrix products, and of copies; the measure of all the others
-    attention  every kernel that runs here, at every level of the UNet with reference keys: forward,
-               forward and backward, and their errors against float32
+    attention  every kernel that runs here, at every level of the UNet, with reference keys and over
+               frames: forward, forward and backward, and their errors against float32
     sampling   one guided DDIM step, and a whole sampling of 20 steps without encoding and decoding
     training   a step of either stage with cached latents, at the largest batch of a power of two,
                up to 16, that fits
     profile    where the time of a sampling step goes, by kinds of layers: the three largest
 
 Utilisation is the arithmetic of plain attention without any recomputation over the matrix rate.
-Weights and inputs are random and made on the device. Figures are written after every part; parts
+Weights and inputs are random. Figures are written after every part; parts
 that would begin after --minutes are left out, and named. Comparisons with PyTorch are
 benchmarks/sampling.py's and training.py's.
 """
@@ -26,6 +26,7 @@ import argparse
 import collections
 import dataclasses
 import functools
+import itertools
 import json
 import re
 import statistics
@@ -161,16 +162,20 @@ def attention(workload: Workload, figures: Row) -> list[Row]:
     """Every kernel that runs here at the UNet's shapes."""
     from aa_jax.models import attention_kernels
 
+    heads, frames = workload.model.unet.num_attention_heads, workload.frames
     rows = []
     for size in workload.sizes:
-        for queries, head_dim in levels(workload, size):
-            call = attention_kernels.call_for(_queries(1, queries, 1, head_dim))
-            for name, kernel in attention_kernels.KERNELS.items():
+        for tokens, head_dim in levels(workload, size):
+            call = attention_kernels.call_for(_queries(1, tokens, 1, head_dim))
+            # Own and reference keys in space; in time, all positions of a guided pair of clips.
+            shapes = ((frames, tokens, 2 * tokens), (2 * tokens, frames, frames))
+            for (batch, queries, keys), (name, kernel) in itertools.product(
+                shapes, attention_kernels.KERNELS.items()
+            ):
                 if name != "blocked" and not kernel.obstacle(call):
-                    row = {"size": size, "queries": queries, "keys": 2 * queries}
+                    row = {"size": size, "queries": queries, "keys": keys}
                     row |= {"head dim": head_dim, "kernel": name}
-                    heads = workload.model.unet.num_attention_heads
-                    row |= _measure_kernel(kernel.attend, queries, heads, head_dim)
+                    row |= _measure_kernel(kernel.attend, batch, queries, keys, heads, head_dim)
                     rows.append(row)
     return rows
 
@@ -198,18 +203,20 @@ def _queries(batch: int, tokens: int, heads: int, head_dim: int, seed: int = 0):
     return jax.random.normal(jax.random.key(seed), shape, jnp.bfloat16)
 
 
-def _measure_kernel(attend: Callable[..., Any], queries: int, heads: int, head_dim: int) -> Row:
+def _measure_kernel(
+    attend: Callable[..., Any], batch: int, queries: int, keys: int, heads: int, head_dim: int
+) -> Row:
     """Times of a kernel, and its largest errors relative to the largest number of the truth."""
     import jax
     import jax.numpy as jnp
 
     from aa_jax.models import attention_kernels
 
-    # As many samples as frames of a clip, within the scores of 2 GiB that plain attention makes.
-    batch = max(1, min(24, 2**31 // (4 * heads * queries * 2 * queries)))
+    # No more samples than give scores of 2 GiB, which plain attention makes.
+    batch = max(1, min(batch, 2**31 // (4 * heads * queries * keys)))
     draw = functools.partial(_queries, batch, heads=heads, head_dim=head_dim)
     q, cotangent = draw(queries), draw(queries, seed=1)
-    k, v = draw(2 * queries, seed=2), draw(2 * queries, seed=3)
+    k, v = draw(keys, seed=2), draw(keys, seed=3)
 
     @functools.partial(jax.jit, static_argnums=0)
     def both(attend: Callable[..., Any], q, k, v, cotangent):
@@ -234,7 +241,7 @@ def _measure_kernel(attend: Callable[..., Any], queries: int, heads: int, head_d
         for x, y in zip(results, truths, strict=True)
     ]
     row |= {"forward error": errors[0], "gradient error": max(errors[1:])}
-    flops = 4 * batch * heads * queries * 2 * queries * head_dim
+    flops = 4 * batch * heads * queries * keys * head_dim
     return row | {"forward TFLOP/s": flops / row["forward ms"] / 1e9}
 
 
@@ -269,7 +276,7 @@ class Sampling:
         networks = ("denoising_unet", "motion_module")
         return cls(
             pipeline,
-            weights.init_params(jax.random.key(0), workload.model, networks),
+            jax.device_put(workloads.params(workload.model, networks)),
             jax.tree.map(lambda x: jax.random.normal(jax.random.key(1), x.shape, x.dtype), shapes),
             jnp.asarray(workloads.latents(workload, size, frames)),
         )
@@ -366,20 +373,15 @@ def _train_step(config: Any) -> tuple[float, float, int]:
     """Seconds, FLOPs without recomputation, and bytes of a run's training step."""
     import jax
 
-    from aa_jax import weights
     from aa_jax.models import attention_kernels
     from aa_jax.training import flops, partitioning, program
-    from aa_jax.training import state as state_lib
 
     rules = partitioning.make_partitioning(config, jax.devices()[:1])
-    names = workloads.networks_of(config)
-    params = weights.init_params(jax.random.key(0), config.model, names)
-    trainable = {name: params.pop(name) for name in config.train.trainable}
-    frozen = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
-    del params
-    state = jax.device_put(state_lib.create(trainable, config.train), rules.replicated)
-    frozen = jax.device_put(frozen, rules.replicated)
-    del trainable
+    params = workloads.params(config.model, workloads.networks_of(config))
+    trainable, frozen = program.split(config, params)
+    state = program.initial_state(config, rules, trainable)
+    frozen = rules.place_params(frozen)
+    del params, trainable
     batch = rules.place_batch(workloads.batch(config), config.train.batch_size)
     train_step = program.TrainProgram(config, rules)
     compiled = train_step.compile(state, frozen, batch)
@@ -405,7 +407,9 @@ def profile(workload: Workload, _: Row) -> list[Row]:
 
     sample = Sampling.make(workload)
     arguments = sample.params, sample.conditions, sample.noise
-    compiled = sample.step().lower(*arguments).compile()
+    # Operations replayed as a CUDA graph are recorded under the graph's name: make no graphs.
+    options = {"xla_gpu_graph_min_graph_size": 2**30}
+    compiled = sample.step().lower(*arguments).compile(compiler_options=options)
     jax.block_until_ready(compiled(*arguments))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):

@@ -116,15 +116,19 @@ WORKLOADS = {
 
 
 def params(model: ModelConfig, networks: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """Random float32 parameters by network name, none of them zero: kernels keep variances."""
+    """Random float32 parameters by network name, none of them zero: kernels keep variances.
+
+    Cut out of one long draw at random places: billions of draws would take minutes.
+    """
     import jax
 
     from aa_jax import weights
 
     rng = np.random.default_rng(0)
+    normal = rng.standard_normal(2**24, np.float32)
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        x = rng.standard_normal(leaf.shape, np.float32)
+        x = np.resize(normal[rng.integers(2**23) :], leaf.shape)
         if path[-1].key == "kernel":
             return x / np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
         return np.float32(0.1) * x + np.float32(path[-1].key == "scale")

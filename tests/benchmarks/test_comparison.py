@@ -119,6 +119,7 @@ def test_a_table_replaces_only_what_is_between_its_markers():
         (["--workload=tiny", "--markdown"], "no table of the workload tiny"),
         (["--rounds=0"], "must be a whole number from 1 up, got 0"),
         (["--workload=huge"], "invalid choice: 'huge'"),
+        (["--workload=gpu", "--sizes=512", "--sizes=9"], "workload gpu has 512, 768, not 9"),
     ],
 )
 def test_wrong_flags_are_told_in_one_line(argv, message, capsys):
