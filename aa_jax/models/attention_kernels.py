@@ -2,14 +2,15 @@
 
     xla       plain products around a float32 softmax; runs everywhere
     by_head   the same, one head of one sample after the other: CPUs, long sequences
+    short     the same, in products of batches of matrices: CPUs, short sequences
     cudnn     cuDNN's fused attention, by `jax.nn.dot_product_attention`: NVIDIA GPUs, 16 bits
     pallas    jax's splash attention: TPUs
     blocked   `xla` in blocks of queries, with the memory of a fused kernel: for plans
 
-`attention` chooses among the first four by the platform that a program is traced for, by dtype,
-head dimension and lengths. Short sequences, such as the frames of a clip, always take `xla`. The
-environment variable AA_JAX_ATTENTION (`auto`, `xla`, `cudnn`, `pallas`) makes long ones take one
-kernel and refuses what it cannot do.
+`attention` chooses among the first five by the platform that a program is traced for, by dtype,
+head dimension and lengths. Short sequences, such as the frames of a clip, take `xla` or `short`.
+The environment variable AA_JAX_ATTENTION (`auto`, `xla`, `cudnn`, `pallas`) makes long ones take
+one kernel and refuses what it cannot do.
 """
 
 from __future__ import annotations
@@ -64,83 +65,155 @@ def _plain(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
 
 
 def by_head(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """One head of one sample after the other, scores recomputed in the backward pass.
+    """The same for some queries of one head of one sample after the other.
 
     On a CPU many times as fast as all heads at once, whose scores travel to main memory and back;
-    and only one head's scores exist at a time, of which a large picture has gigabytes.
+    and only few scores exist at a time, of which a large picture has gigabytes: the backward pass
+    computes them again.
     """
-    return checkpoint_name(_by_head(q, k, v, key_lengths), SAVED)
+    return _by_head(q, k, v, key_lengths)
 
 
 @jax.custom_vjp
 def _by_head(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
+    return _by_head_forward(q, k, v, key_lengths)[0]
+
+
+def _by_head_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) -> tuple[Array, Any]:
+    """Divides the sums of values instead of the weights, which then are part of the product."""
+
+    def one_head(inputs: Any) -> tuple[Array, Array]:
+        q, k, v, length = inputs
+
+        def some_queries(q: Array) -> tuple[Array, Array]:
+            logits = _masked(_product(q, k), length)
+            largest = logits.max(1, keepdims=True)
+            weights = jnp.exp(logits - largest)
+            total = weights.sum(1, keepdims=True)
+            values = _product(weights.astype(v.dtype), v) / total
+            return values.astype(v.dtype), (largest + jnp.log(total))[:, 0]
+
+        return jax.lax.map(some_queries, q)
+
     heads = q.shape[2]
-    inputs = [rearrange(x, "b s n d -> (b n) s d") for x in (q, k, v)]
+    queries = rearrange(_scaled(q), "b (i s) n d -> (b n) i s d", s=_queries_at_once(q.shape[1]))
+    keys, values = rearrange(k, "b s n d -> (b n) d s"), rearrange(v, "b s n d -> (b n) s d")
     lengths = _length_per_head(key_lengths, heads)
-    out = jax.lax.map(lambda inputs: _one_head(*inputs), (*inputs, lengths))
-    return rearrange(out, "(b n) s d -> b s n d", n=heads)
+    out, log_totals = jax.lax.map(one_head, (queries, keys, values, lengths))
+    out = checkpoint_name(rearrange(out, "(b n) i s d -> b (i s) n d", n=heads), SAVED)
+    return out, (q, k, v, key_lengths, out, checkpoint_name(log_totals, SAVED))
 
 
-def _by_head_forward(*inputs: Any) -> tuple[Array, Any]:
-    return _by_head(*inputs), inputs
+def _by_head_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
+    """As FlashAttention's (Dao et al. 2022); in no product is a matrix of scores turned."""
+    q, k, v, key_lengths, out, log_totals = saved
+    heads, block = q.shape[2], _queries_at_once(q.shape[1])
 
+    def one_head(inputs: Any) -> tuple[Array, Array, Array]:
+        *per_query, k, v, length = inputs
 
-def _by_head_backward(inputs: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
-    """Gradients by way of `_one_head_turned`, which has them in products a CPU is fast at.
+        def some_queries(sums: Any, inputs: Any) -> tuple[Any, Array]:
+            q, gradient, log_total, mean = inputs
+            weights = jnp.exp(_masked(_product(q, k), length) - log_total[:, None])
+            of_logits = (weights * (_product(gradient, v) - mean[:, None])).astype(q.dtype)
+            of_k, of_v = sums
+            of_k += _product(q.T, of_logits)
+            of_v += _product(gradient.T, weights.astype(v.dtype))
+            return (of_k, of_v), _product(k, of_logits.T)
 
-    Everything is turned outside of the loop: inside, turning would become part of the products.
-    """
-    *arrays, key_lengths = inputs
-    heads = gradient.shape[2]
-    turned = [rearrange(x, "b s n d -> (b n) d s") for x in (*arrays, gradient)]
+        zeros = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+        (of_k, of_v), of_q = jax.lax.scan(some_queries, zeros, tuple(per_query))
+        return of_q, of_k, of_v
 
-    def one(inputs: Any) -> Any:
-        *arrays, gradient, length = inputs
-        function = functools.partial(_one_head_turned, key_length=length)
-        return jax.vjp(function, *arrays)[1](gradient)
-
-    gradients = jax.lax.map(one, (*turned, _length_per_head(key_lengths, heads)))
-    return *(rearrange(x, "(b n) d s -> b s n d", n=heads) for x in gradients), None
+    # What every query's scores lose: the mean of their weights' gradients.
+    means = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)
+    of_q, of_k, of_v = jax.lax.map(
+        one_head,
+        (
+            rearrange(_scaled(q), "b (i s) n d -> (b n) i s d", s=block),
+            rearrange(gradient, "b (i s) n d -> (b n) i s d", s=block),
+            log_totals,
+            rearrange(means, "b (i s) n -> (b n) i s", s=block),
+            rearrange(k, "b s n d -> (b n) d s"),
+            rearrange(v, "b s n d -> (b n) d s"),
+            _length_per_head(key_lengths, heads),
+        ),
+    )
+    of_q = rearrange(of_q, "(b n) i d s -> b (i s) n d", n=heads) * q.shape[-1] ** -0.5
+    of_k, of_v = (rearrange(x, "(b n) d s -> b s n d", n=heads) for x in (of_k, of_v))
+    return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
 
 
 _by_head.defvjp(_by_head_forward, _by_head_backward)
+
+
+def _queries_at_once(queries: int) -> int:
+    """The largest divisor of a number of queries up to `BLOCK`, or all where it is a small one."""
+    largest = max(n for n in range(1, BLOCK + 1) if queries % n == 0)
+    return largest if largest >= TILE else queries
+
+
+def _scaled(q: Array) -> Array:
+    """Queries whose products with keys are the logits, rounded once more."""
+    return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+
+def _masked(logits: Float[Array, "s r"], key_length: Array | None) -> Float[Array, "s r"]:
+    if key_length is None:
+        return logits
+    return jnp.where(jnp.arange(logits.shape[1])[None] < key_length, logits, -jnp.inf)
 
 
 def _length_per_head(key_lengths: Array | None, heads: int) -> Array | None:
     return None if key_lengths is None else repeat(key_lengths, "b -> (b n)", n=heads)
 
 
-def _one_head(q: Array, k: Array, v: Array, key_length: Array | None = None) -> Array:
-    """Attention of matrices [s, d], [r, d], [r, d].
+def short(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
+    """All heads of all samples at once, in products [b, s, k] times [b, k, r], also of gradients.
 
-    Divides the sums of values instead of the weights: XLA's CPU backend would compute weights
-    inside of the product, and such a product takes six times as long.
+    What differentiating `xla` leads to are products over other axes; a CPU takes up to ten times as
+    long for those of thousands of small matrices.
     """
-    logits = jnp.matmul(q, k.T, preferred_element_type=jnp.float32)
-    weights = _unscaled_weights(logits, q.shape[1], key_length)
-    values = jnp.matmul(weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return (values / weights.sum(1, keepdims=True)).astype(v.dtype)
+    return checkpoint_name(_short(q, k, v, key_lengths), SAVED)
 
 
-def _one_head_turned(q: Array, k: Array, v: Array, *, key_length: Array | None) -> Array:
-    """The same of matrices [d, s], [d, r], [d, r], as [d, s].
-
-    In the derivatives of this one no matrix of scores is turned, at which CPUs are ten times
-    slower.
-    """
-    logits = jnp.matmul(q.T, k, preferred_element_type=jnp.float32)
-    weights = _unscaled_weights(logits, q.shape[0], key_length)
-    values = jnp.matmul(v, weights.astype(v.dtype).T, preferred_element_type=jnp.float32)
-    return (values / weights.sum(1)[None]).astype(v.dtype)
+@jax.custom_vjp
+def _short(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
+    return _short_forward(q, k, v, key_lengths)[0]
 
 
-def _unscaled_weights(logits: Array, head_dim: int, key_length: Array | None) -> Array:
-    """Weights [s, r] of the keys up to one factor for each query."""
-    logits = logits * head_dim**-0.5
-    if key_length is not None:
-        logits = jnp.where(jnp.arange(logits.shape[1])[None] < key_length, logits, -jnp.inf)
-    # The largest logit cancels; its gradient is zero.
-    return jnp.exp(logits - jax.lax.stop_gradient(logits.max(1, keepdims=True)))
+def _short_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) -> tuple[Array, Any]:
+    heads = q.shape[2]
+    q, k, v = (rearrange(x, "b s n d -> (b n) s d") for x in (q, k, v))
+    logits = _product(q, jnp.swapaxes(k, 1, 2)) * q.shape[-1] ** -0.5
+    if key_lengths is not None:
+        visible = jnp.arange(k.shape[1])[None] < _length_per_head(key_lengths, heads)[:, None]
+        logits = jnp.where(visible[:, None], logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1)
+    out = _product(weights.astype(v.dtype), v).astype(v.dtype)
+    return rearrange(out, "(b n) s d -> b s n d", n=heads), (q, k, v, weights)
+
+
+def _short_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
+    q, k, v, weights = saved
+    heads = gradient.shape[2]
+    gradient = rearrange(gradient, "b s n d -> (b n) s d")
+    of_weights = _product(gradient, jnp.swapaxes(v, 1, 2))
+    of_logits = weights * (of_weights - (weights * of_weights).sum(-1, keepdims=True))
+    of_logits = (of_logits * q.shape[-1] ** -0.5).astype(q.dtype)
+    gradients = (
+        _product(of_logits, k),
+        _product(jnp.swapaxes(of_logits, 1, 2), q),
+        _product(jnp.swapaxes(weights, 1, 2).astype(v.dtype), gradient),
+    )
+    return *(rearrange(x.astype(q.dtype), "(b n) s d -> b s n d", n=heads) for x in gradients), None
+
+
+_short.defvjp(_short_forward, _short_backward)
 
 
 def blocked(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
@@ -203,8 +276,7 @@ def pallas(
       interpret: computes what the kernel would, on any platform.
     """
     queries, keys = q.shape[1], k.shape[1]
-    # The kernel does not scale scores. The product is rounded once, as q itself was.
-    q = (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
+    q = _scaled(q)  # which the kernel does not do
     q, k, v = (rearrange(_padded(x, TILE), "b s n d -> b n s d") for x in (q, k, v))
     if key_lengths is None and k.shape[2] != keys:
         key_lengths = jnp.full(len(k), keys)
@@ -335,6 +407,7 @@ KERNELS = {
     "cudnn": Kernel(cudnn, _cudnn_obstacle),
     "pallas": Kernel(pallas, _pallas_obstacle),
     "by_head": Kernel(by_head, _by_head_obstacle),
+    "short": Kernel(short, lambda call: "is for short sequences"),
     "xla": Kernel(xla),
     "blocked": Kernel(blocked),
 }
@@ -389,9 +462,10 @@ def attention(
     Raises:
       ConfigError: AA_JAX_ATTENTION names no kernel, or one that cannot take this call.
     """
-    name = "xla"
     if q.shape[1] * k.shape[1] >= LONG:
         name = choose(call_for(q), _wanted())
+    else:
+        name = "short" if on_one_cpu() else "xla"
     return KERNELS[name].attend(q, k, v, key_lengths)
 
 

@@ -19,7 +19,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from aa_jax.config import AutoencoderConfig
-from aa_jax.models import sharding
+from aa_jax.models import convolution, sharding
 from aa_jax.models.normalization import GroupNorm
 
 PIXELS_AT_ONCE = 24 * 64 * 64
@@ -114,19 +114,23 @@ class Autoencoder:
         with (
             jax.numpy_dtype_promotion("standard"),
             jax.numpy_rank_promotion("allow"),
-            nn.intercept_methods(_with_our_norms),
+            nn.intercept_methods(_with_our_layers),
         ):
             return module.apply({"params": params}, inputs.astype(self.dtype), method=method)
 
 
-def _with_our_norms(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-    """Computes flax's GroupNorm by ours, which is several times as fast on CPUs."""
-    norm = context.module
-    if not isinstance(norm, nn.GroupNorm) or context.method_name != "__call__":
+def _with_our_layers(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    """Computes flax's GroupNorms and convolutions by ours, which are much faster on CPUs."""
+    layer = context.module
+    if context.method_name != "__call__":
         return call(*args, **kwargs)
-    ours = GroupNorm(norm.num_groups, norm.epsilon, parent=None)
-    (pictures,) = args
-    return ours.apply({"params": norm.variables["params"]}, pictures[:, None])[:, 0]
+    if isinstance(layer, nn.GroupNorm):
+        norm = GroupNorm(layer.num_groups, layer.epsilon, parent=None)
+        (pictures,) = args
+        return norm.apply({"params": layer.variables["params"]}, pictures[:, None])[:, 0]
+    if isinstance(layer, nn.Conv) and (ours := convolution.equivalent(layer)):
+        return ours.apply({"params": layer.variables["params"]}, *args)
+    return call(*args, **kwargs)
 
 
 def _in_chunks(function: Callable[[Array], PyTree], inputs: Array, chunk: int) -> PyTree:

@@ -116,13 +116,7 @@ class Rule(NamedTuple):
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
             updates, opt_state = self.optimizer.update(clipped, old.opt_state, old.params)
         params = optax.apply_updates(old.params, updates)
-        decay = self.ema_decay
-        ema = (
-            jax.tree.map(lambda a, p: a * decay + p * (1 - decay), old.ema, params)
-            if old.ema
-            else old.ema
-        )
-        new = Parts(params, opt_state, ema)
+        new = Parts(params, opt_state, self._average(old.ema, params))
         kept = jax.tree.map(lambda new, old: jnp.where(self.sound, new, old), new, old)
         return kept, Squares(*(optax.tree.norm(x, squared=True) for x in (kept.params, updates)))
 

@@ -24,6 +24,7 @@ from aa_jax.training import flops
 RUNNABLE = {
     "xla": kernels.xla,
     "by_head": kernels.by_head,
+    "short": kernels.short,
     "blocked": kernels.blocked,
     "pallas": functools.partial(kernels.pallas, interpret=True),
 }
@@ -326,8 +327,11 @@ def test_frames_of_a_clip_attend_plainly_whatever_is_wanted(taken, monkeypatch):
     q = jnp.ones((2, 32, 8, 40))
 
     attention(q, q, q)
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+    with jax.set_mesh(mesh), nn.logical_axis_rules((("batch", ("data",)),)):
+        attention(q, q, q)
 
-    assert taken == ["xla"]
+    assert taken == ["short", "xla"]
 
 
 def test_long_sequences_take_the_kernel_of_the_environment(taken, monkeypatch):

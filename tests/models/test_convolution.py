@@ -9,6 +9,7 @@ import pytest
 
 from aa_jax.models import attention_kernels, convolution
 from aa_jax.models.convolution import conv3x3
+from aa_jax.training import flops
 
 
 def loss_and_gradients(shape, features, dtype):
@@ -25,13 +26,20 @@ def loss_and_gradients(shape, features, dtype):
     return jax.tree.leaves(jax.jit(grad)(params, x))
 
 
-@pytest.mark.parametrize(
-    "limits", [(0, 0), (2**12, 0), (2**12, 2**9)], ids=["many", "few", "very few"]
-)
-@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 2, 4)])
+LIMITS = {
+    "many": (0, 0, 99),
+    "few": (2**12, 0, 99),
+    "very few": (0, 2**12, 0),
+    "winograd": (0, 0, 3),
+}
+"""Few pixels, very few pixels, many channels."""
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 2, 4), (2, 6, 4, 3)])
 def test_results_and_gradients_are_those_of_xlas_convolution(shape, limits, monkeypatch):
-    monkeypatch.setattr(convolution, "FEW_PIXELS", limits[0])
-    monkeypatch.setattr(convolution, "VERY_FEW_PIXELS", limits[1])
+    for name, limit in zip(("FEW_PIXELS", "VERY_FEW_PIXELS", "MANY_CHANNELS"), limits, strict=True):
+        monkeypatch.setattr(convolution, name, limit)
     with jax.enable_x64(True):
         ours = loss_and_gradients(shape, 6, jnp.float64)
         with attention_kernels.using("xla"):
@@ -39,6 +47,17 @@ def test_results_and_gradients_are_those_of_xlas_convolution(shape, limits, monk
     for a, b in zip(ours, expected, strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * np.abs(b).max())
+
+
+def test_convolutions_of_many_channels_multiply_four_ninths_as_much():
+    x, kernel = jnp.ones((2, 16, 16, 64)), jnp.ones((3, 3, 64, 128))
+    plain = 2 * 2 * 16 * 16 * 9 * 64 * 128
+
+    def all_three(x, kernel):
+        out, pullback = jax.vjp(convolution.convolve, x, kernel)
+        return out, *pullback(out)
+
+    assert flops.count(jax.make_jaxpr(all_three)(x, kernel)) == 3 * plain * 4 / 9
 
 
 def test_gradients_in_bfloat16_keep_their_dtype_and_sum_in_float32():
