@@ -86,6 +86,18 @@ def test_keys_beyond_a_samples_length_are_not_seen(name):
         assert not np.any(gradient[1, OWN:])
 
 
+@pytest.mark.parametrize("lengths", [None, [R, OWN]])
+def test_heads_may_take_their_queries_in_blocks(lengths, monkeypatch):
+    monkeypatch.setattr(kernels, "BLOCK", 32)  # of 96
+    monkeypatch.setattr(kernels, "TILE", 32)
+    arrays, seen = inputs(40), lengths and jnp.asarray(lengths)
+
+    results = value_and_gradients(kernels.by_head, *arrays, seen)
+
+    for result, truth in zip(results, expected(*arrays, lengths), strict=True):
+        np.testing.assert_allclose(result, truth, atol=3e-6)
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_bfloat16_attention_has_a_float32_softmax(name):
     arrays = inputs(40, jnp.bfloat16)
