@@ -29,11 +29,11 @@ SHIFTS = [(i, j) for i in range(3) for j in range(3)]
 FEW_PIXELS = 2**12
 """Up to so many, nine times the pixels of an output fit the caches."""
 
-VERY_FEW_PIXELS = 2**7
+VERY_FEW_PIXELS = 2**9
 """Up to so many, it is the kernel that takes time to read, and is better read once."""
 
-MANY_CHANNELS = 64
-"""Of input and output, from which on Winograd's products outweigh its transforms."""
+MANY_CHANNELS, MANY_PIXELS = 64, 2**7
+"""Of input and output, beyond which Winograd's products outweigh its transforms."""
 
 
 class Conv1x1(nn.Module):
@@ -81,7 +81,7 @@ def convolve(
 ) -> Float[Array, "n h w f"]:
     """The convolution of `conv3x3` without strides, whose gradients are products of matrices."""
     if _in_winograds_way(x, kernel):
-        return winograd.convolve(x, _after(x, kernel))
+        return winograd.convolve(_wide(x), _wide(_after(x, kernel))).astype(x.dtype)
     if _pixels(x) <= VERY_FEW_PIXELS:
         n, height, _, _ = x.shape
         matrix = rearrange(kernel, "i j c f -> (i j c) f")
@@ -98,8 +98,9 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
     if _in_winograds_way(x, kernel):
-        x, kernel = _after(gradient, x), _after(gradient, kernel)
-        return winograd.input_gradient(gradient, kernel), winograd.kernel_gradient(x, gradient)
+        of_x = winograd.input_gradient(_wide(gradient), _wide(_after(gradient, kernel)))
+        of_kernel = winograd.kernel_gradient(_wide(_after(gradient, x)), _wide(gradient))
+        return of_x.astype(x.dtype), of_kernel.astype(kernel.dtype)
     return _input_gradient(gradient, kernel), _kernel_gradient(x, gradient)
 
 
@@ -107,8 +108,16 @@ convolve.defvjp(_forward, _backward)
 
 
 def _in_winograds_way(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bool:
-    many = min(kernel.shape[2:]) >= MANY_CHANNELS and _pixels(x) > VERY_FEW_PIXELS
-    return many and x.dtype.itemsize >= 4  # rounding its sums to 16 bits would be felt
+    return min(kernel.shape[2:]) >= MANY_CHANNELS and _pixels(x) > MANY_PIXELS
+
+
+def _wide(x: Array) -> Array:
+    """In float32 at least; the transforms' sums are not to be rounded to 16 bits."""
+    return x.astype(_wide_dtype(x))
+
+
+def _wide_dtype(x: Array) -> DTypeLike:
+    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype
 
 
 def _after(x: Array, y: Array) -> Array:
@@ -172,5 +181,4 @@ def _columns(x: Float[Array, "n h w c"]) -> Float[Array, "n*h*w 9*c"]:
 
 def _product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
     """Summed, and returned, in float32 at least."""
-    dtype = jnp.float32 if a.dtype.itemsize < 4 else a.dtype
-    return jnp.matmul(a, b, preferred_element_type=dtype)
+    return jnp.matmul(a, b, preferred_element_type=_wide_dtype(a))
