@@ -171,7 +171,7 @@ def _step_in_parts(config: RunConfig) -> dict[str, Any]:
     import jax.numpy as jnp
     import optax
 
-    from aa_jax.training import flops, losses, partitioning, plan, step
+    from aa_jax.training import flops, losses, partitioning, plan, program, step
 
     rules = partitioning.make_partitioning(config)
     shapes, frozen, batch = plan.placed_inputs(config, rules)
@@ -185,7 +185,7 @@ def _step_in_parts(config: RunConfig) -> dict[str, Any]:
     with rules.active():
         begun = time.perf_counter()
         traced = jax.jit(loss_and_gradients).trace(shapes.params, frozen, batch)
-        compiled = traced.lower().compile()
+        compiled = traced.lower().compile(program.compiler_options(config.train))
         seconds = {"compile_seconds": time.perf_counter() - begun}
     trainable, frozen, batch = random_like(shapes.params), random_like(frozen), random_batch(batch)
     jax.block_until_ready((trainable, frozen, batch))

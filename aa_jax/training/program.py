@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from aa_jax.config import RunConfig
+from aa_jax.config import RunConfig, TrainConfig
 from aa_jax.training import flops, losses, state, step
 from aa_jax.training.partitioning import Partitioning
 from aa_jax.training.state import TrainState
@@ -41,6 +41,17 @@ def initial_state(config: RunConfig, partitioning: Partitioning, trainable: PyTr
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, partitioning, trainable))
     create = jax.jit(lambda params: state.create(params, config.train), out_shardings=shardings)
     return create(partitioning.place_params(trainable))
+
+
+def compiler_options(config: TrainConfig) -> dict[str, str]:
+    """What a CPU's compiler needs to be told so that rematerialisation saves memory.
+
+    It drops the barriers that keep recomputation apart from the forward pass before it removes
+    common subexpressions: all is computed once again, and stored.
+    """
+    if config.remat == "none" or jax.default_backend() != "cpu":
+        return {}
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def _with_shardings(shapes: PyTree, shardings: PyTree) -> PyTree:
@@ -103,22 +114,12 @@ class TrainProgram:
         size = tuple((name, x.shape) for name, x in sorted(batch.items()))
         if size not in self.compiled:
             traced = self.trace(state, frozen, batch)
-            program = traced.lower().compile(compiler_options=self._compiler_options())
+            program = traced.lower().compile(compiler_options=compiler_options(self._config.train))
             counted = flops.count(traced.jaxpr)
             needed = self._without_remat(state, frozen, batch) or counted
             self.compiled[size] = Compiled(program, counted, needed, _memory(program))
             self._announce(self.compiled[size])
         return self.compiled[size]
-
-    def _compiler_options(self) -> dict[str, str]:
-        """What a CPU's compiler needs to be told so that rematerialisation saves memory.
-
-        It drops the barriers that keep recomputation apart from the forward pass before it removes
-        common subexpressions: all is computed once again, and stored.
-        """
-        if self._config.train.remat == "none" or jax.default_backend() != "cpu":
-            return {}
-        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
     def _place_gradients(self, gradients: PyTree) -> PyTree:
         """As their parameters; where moments lie must not reach back into the backward pass."""
