@@ -223,7 +223,7 @@ def update_by_array(config: RunConfig, trainable: Any, grads: Any) -> dict[str, 
 
     optimizer = state.make_optimizer(config.train)
     # Clipping is the one thing that arrays share.
-    grad_norm = optax.tree.norm(grads)
+    grad_norm = jax.jit(optax.tree.norm)(grads)  # whose squares are nowhere all at once
     factor = clip_factor(grad_norm, config.train.max_grad_norm)
     rule = Rule(optimizer, factor, jnp.bool(True), jnp.float32(0))
 
