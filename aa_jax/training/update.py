@@ -150,15 +150,16 @@ class Rule(NamedTuple):
         shape, size = gradient.shape, gradient.size
 
         def read(parts: Parts, i: Array | int) -> tuple[list[Array], Parts]:
-            def part(x: Array) -> Array:
-                return jax.lax.dynamic_slice(x, (i * block,), (block,)) if x.ndim else x
+            def part(x: Array, like: Array) -> Array:
+                x = jax.lax.dynamic_slice(x, (i * block,), (block,)) if x.ndim else x
+                return _of_bits(x, like)
 
-            return [part(gradient.reshape(size))], jax.tree.map(part, parts)
+            return [part(gradient.reshape(size), gradient)], jax.tree.map(part, parts, old)
 
         def write(parts: Parts, new: Parts, i: Array) -> Parts:
             def put(x: Array, new: Array) -> Array:
                 # Scalars, such as the count of steps, change with the small arrays.
-                return jax.lax.dynamic_update_slice(x, new, (i * block,)) if x.ndim else x
+                return jax.lax.dynamic_update_slice(x, _bits(new), (i * block,)) if x.ndim else x
 
             return jax.tree.map(put, parts, new)
 
@@ -171,7 +172,7 @@ class Rule(NamedTuple):
             return parts, jax.tree.map(jnp.add, squares, more), late
 
         def flat(x: Array) -> Array:
-            return x.reshape(size) if x.shape == shape else x
+            return _bits(x.reshape(size)) if x.shape == shape else x
 
         parts = jax.tree.map(flat, old)
         zero = jnp.zeros((), jnp.float32)
@@ -180,7 +181,19 @@ class Rule(NamedTuple):
         carry = parts, Squares(zero, zero), read(parts, 0)[1]
         parts, squares, late = jax.lax.fori_loop(0, count, one_block, carry)
         new = write(parts, late, count - 1)
-        return jax.tree.map(lambda x, like: x.reshape(like.shape), new, old), squares
+        return jax.tree.map(
+            lambda x, like: _of_bits(x, like).reshape(like.shape), new, old
+        ), squares
+
+
+def _bits(x: Array) -> Array:
+    """bfloat16 numbers as integers: a CPU would convert a whole array to write a block of it."""
+    return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
+
+
+def _of_bits(x: Array, like: Array) -> Array:
+    """Undoes `_bits` for an array of the dtype of another."""
+    return x if x.dtype == like.dtype else jax.lax.bitcast_convert_type(x, like.dtype)
 
 
 def _block(size: int) -> int:

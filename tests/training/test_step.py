@@ -117,10 +117,13 @@ def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones():
         jax.tree.map(np.testing.assert_array_equal, kept, before)
 
 
+@pytest.mark.parametrize("moments", ["float32", "bfloat16"])
 @pytest.mark.parametrize("sound", [True, False])
-def test_updating_block_by_block_is_updating_at_once(sound, monkeypatch):
+def test_updating_block_by_block_is_updating_at_once(sound, moments, monkeypatch):
     """Given arrays of every size, with blocks of at most eight numbers."""
-    config = dataclasses.replace(tiny_config().train, ema_decay=0.9, max_grad_norm=0.5)
+    config = dataclasses.replace(
+        tiny_config().train, ema_decay=0.9, max_grad_norm=0.5, moments_dtype=moments
+    )
     shapes = {"a": {"large": (3, 4, 6), "small": (5,)}, "b": {"prime": (11,), "vector": (16,)}}
     keys = iter(jax.random.split(jax.random.key(0), 8))
 
@@ -142,7 +145,9 @@ def test_updating_block_by_block_is_updating_at_once(sound, monkeypatch):
     assert loops == 0
     loops, blocks = take(8)
     assert loops == 2  # the large array and the vector; 11 has no divisor from 4 to 8
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), blocks, whole)
+    for a, b in zip(jax.tree.leaves(blocks), jax.tree.leaves(whole), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=1e-6)
     assert int(blocks[0].step) == (1 if sound else ~0)
 
 
