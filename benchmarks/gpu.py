@@ -15,9 +15,9 @@ Five parts, each of which can be asked for alone:
     profile    where the time of a sampling step goes, by kinds of layers: the three largest
 
 Utilisation is the arithmetic of plain attention without any recomputation over the matrix rate.
-Weights and inputs are random. Figures are written after every part; parts
-that would begin after --minutes are left out, and named. Comparisons with PyTorch are
-benchmarks/sampling.py's and training.py's.
+Weights and inputs are random. Figures are written after every part; parts that would begin after
+--minutes are left out, and named. Comparisons with PyTorch are benchmarks/sampling.py's and
+training.py's.
 """
 
 from __future__ import annotations
@@ -377,12 +377,7 @@ def _train_step(config: Any) -> tuple[float, float, int]:
     from aa_jax.training import flops, partitioning, program
 
     rules = partitioning.make_partitioning(config, jax.devices()[:1])
-    params = workloads.params(config.model, workloads.networks_of(config))
-    trainable, frozen = program.split(config, params)
-    state = program.initial_state(config, rules, trainable)
-    frozen = rules.place_params(frozen)
-    del params, trainable
-    batch = rules.place_batch(workloads.batch(config), config.train.batch_size)
+    state, frozen, batch = workloads.placed(config, rules)
     train_step = program.TrainProgram(config, rules)
     compiled = train_step.compile(state, frozen, batch)
     taken = []

@@ -62,13 +62,7 @@ def _ours(config: RunConfig) -> Task:
     from benchmarks import workloads
 
     rules = partitioning.make_partitioning(config)
-    trainable, frozen = program.split(
-        config, workloads.params(config.model, workloads.networks_of(config))
-    )
-    state = program.initial_state(config, rules, trainable)
-    del trainable  # the state holds its own
-    frozen = rules.place_params(frozen)
-    batch = rules.place_batch(workloads.batch(config), config.train.batch_size)
+    state, frozen, batch = workloads.placed(config, rules)
     train_step = program.TrainProgram(config, rules)
     train_step.compile(state, frozen, batch)
 

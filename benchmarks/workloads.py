@@ -6,7 +6,7 @@ Everything is drawn from seed 0: speed does not depend on what weights and pictu
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from aa_jax.config import (
     default_config,
     from_dict,
 )
+
+if TYPE_CHECKING:
+    from aa_jax.training.partitioning import Partitioning
 
 # A single step then starts from pure noise, where the networks decide everything.
 SCHEDULE = NoiseScheduleConfig(timestep_spacing="trailing")
@@ -209,6 +212,20 @@ def batch(config: RunConfig) -> dict[str, np.ndarray]:
         ),
         "skeleton": rng.integers(0, 256, (b, t, size, size, 3), np.uint8),
     }
+
+
+def placed(config: RunConfig, rules: Partitioning) -> tuple[Any, Any, dict[str, Any]]:
+    """State, networks that do not learn, and batch of a run's first step, on its devices."""
+    from aa_jax.training import program
+
+    trainable, frozen = program.split(config, params(config.model, networks_of(config)))
+    state = program.initial_state(config, rules, trainable)
+    del trainable  # the state holds its own
+    return (
+        state,
+        rules.place_params(frozen),
+        rules.place_batch(batch(config), config.train.batch_size),
+    )
 
 
 def draws(config: RunConfig, example_ids: np.ndarray) -> dict[str, np.ndarray]:

@@ -57,13 +57,11 @@ def xla(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array
 def _plain(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
     logits = jnp.einsum("bsnd,brnd->bnsr", q, k, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
-    if key_lengths is not None:
-        visible = jnp.arange(k.shape[1])[None] < key_lengths[:, None]
-        logits = jnp.where(visible[:, None, None], logits, -jnp.inf)
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    weights = jax.nn.softmax(_masked(logits, key_lengths), axis=-1).astype(v.dtype)
     return jnp.einsum("bnsr,brnd->bsnd", weights, v)
 
 
+@jax.custom_vjp
 def by_head(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
     """The same for some queries of one head of one sample after the other.
 
@@ -71,11 +69,6 @@ def by_head(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> A
     and only few scores exist at a time, of which a large picture has gigabytes: the backward pass
     computes them again.
     """
-    return _by_head(q, k, v, key_lengths)
-
-
-@jax.custom_vjp
-def _by_head(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
     return _by_head_forward(q, k, v, key_lengths)[0]
 
 
@@ -144,7 +137,7 @@ def _by_head_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array,
     return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
 
 
-_by_head.defvjp(_by_head_forward, _by_head_backward)
+by_head.defvjp(_by_head_forward, _by_head_backward)
 
 
 def _queries_at_once(queries: int) -> int:
@@ -162,10 +155,13 @@ def _product(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
-def _masked(logits: Float[Array, "s r"], key_length: Array | None) -> Float[Array, "s r"]:
-    if key_length is None:
+def _masked(logits: Float[Array, "*b s r"], key_lengths: Int[Array, "*c"] | None) -> Array:
+    """Logits, those of keys beyond the lengths of their samples (the first axes) minus infinity."""
+    if key_lengths is None:
         return logits
-    return jnp.where(jnp.arange(logits.shape[1])[None] < key_length, logits, -jnp.inf)
+    keys = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
+    lengths = key_lengths.reshape(key_lengths.shape + (1,) * (logits.ndim - key_lengths.ndim))
+    return jnp.where(keys < lengths, logits, -jnp.inf)
 
 
 def _length_per_head(key_lengths: Array | None, heads: int) -> Array | None:
@@ -190,10 +186,7 @@ def _short_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) -> t
     heads = q.shape[2]
     q, k, v = (rearrange(x, "b s n d -> (b n) s d") for x in (q, k, v))
     logits = _product(q, jnp.swapaxes(k, 1, 2)) * q.shape[-1] ** -0.5
-    if key_lengths is not None:
-        visible = jnp.arange(k.shape[1])[None] < _length_per_head(key_lengths, heads)[:, None]
-        logits = jnp.where(visible[:, None], logits, -jnp.inf)
-    weights = jax.nn.softmax(logits, axis=-1)
+    weights = jax.nn.softmax(_masked(logits, _length_per_head(key_lengths, heads)), axis=-1)
     out = _product(weights.astype(v.dtype), v).astype(v.dtype)
     return rearrange(out, "(b n) s d -> b s n d", n=heads), (q, k, v, weights)
 
