@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def prepare() -> None:
@@ -20,13 +20,17 @@ def keep_freed_pages() -> None:
     """Tells glibc's allocator to keep freed memory instead of returning it to the system.
 
     XLA allocates a CPU program's temporary buffer anew at every call; without this each call faults
-    all its pages in again. No effect on other systems.
+    all its pages in again. Only the main thread's arena can hold so large a buffer, so that thread
+    has to run the programs; all others keep arenas of their own, because finding memory between
+    what a compiler leaves behind takes longer than the products it is for. No effect on other
+    systems.
     """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
-        # The heaps of other threads' own arenas are small: what does not fit them would be mapped.
-        libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
         libc.mallopt(_M_TOP_PAD, 2**28)
 

@@ -4,6 +4,8 @@ Weights and arithmetic follow diffusers' `Attention` and `FeedForward` (GEGLU); 
 attention follows Animate Anyone as MooreThreads/Moore-AnimateAnyone implements it.
 """
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax import linen as nn
@@ -11,10 +13,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from aa_jax.models import sharding
-from aa_jax.models.attention_kernels import attention
+from aa_jax.models.attention_kernels import attention, on_one_cpu
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""
+
+TOKENS_AT_ONCE = 2**11
+"""Of a feed-forward network on a CPU; what lies between its layers then fits the caches."""
 
 
 class SelfAttention(nn.Module):
@@ -127,8 +132,21 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
         channels = x.shape[-1]
-        x = GEGLU(4 * channels, dtype=self.dtype, name="net_0")(x)
-        return nn.Dense(channels, dtype=self.dtype, name="net_2")(x)
+
+        def compute(self: FeedForward, x: Array) -> Array:
+            x = GEGLU(4 * channels, dtype=self.dtype, name="net_0")(x)
+            return nn.Dense(channels, dtype=self.dtype, name="net_2")(x)
+
+        tokens = x.size // channels
+        whole = tokens <= TOKENS_AT_ONCE or tokens % TOKENS_AT_ONCE or not on_one_cpu()
+        if whole or self.is_initializing():
+            return compute(self, x)
+        loop = nn.scan(
+            lambda self, _, x: (None, compute(self, x)),
+            variable_broadcast="params",
+            split_rngs={"params": False},
+        )
+        return loop(self, None, x.reshape(-1, TOKENS_AT_ONCE, channels))[1].reshape(x.shape)
 
 
 class GEGLU(nn.Module):

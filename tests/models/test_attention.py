@@ -11,6 +11,7 @@ from diffusers.models.attention_processor import Attention as TorchAttention
 from diffusers.models.attention_processor import AttnProcessor
 from parity import apply, normal, params_of, perturbed, random_params
 
+from aa_jax.models import attention
 from aa_jax.models.attention import CrossAttention, FeedForward, SelfAttention
 
 # b samples of g frames with s tokens; the reference has r.
@@ -122,3 +123,21 @@ def test_feed_forward_is_diffusers():
     with torch.no_grad():
         expected = theirs(torch.from_numpy(x))
     np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+
+def test_feed_forward_of_some_tokens_at_once_is_that_of_all(monkeypatch):
+    x = tokens()
+    module, params = FeedForward(), random_params(FeedForward(), x, std=0.5)
+
+    def loss(params, x):
+        return jnp.sum(jnp.sin(apply(module, params, x)))
+
+    values_and_gradients = jax.value_and_grad(loss, argnums=(0, 1))
+    whole = values_and_gradients(params, x)
+    monkeypatch.setattr(attention, "TOKENS_AT_ONCE", S)
+    assert " while" in jax.jit(loss).lower(params, x).compile().as_text()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        values_and_gradients(params, x),
+        whole,
+    )
