@@ -82,21 +82,23 @@ def _ours(name: str, piece: str, size: int) -> Task:
     def counted(function, *arguments) -> float:
         with attention_kernels.using("xla"):
             traced = jax.make_jaxpr(function)(*arguments)
-        jax.clear_caches()  # or that would run
+        jax.clear_caches()  # or that would run; programs compiled before are gone
         return flops.count(traced)
 
     if piece == "decode":
         return Task(lambda: decode(noise), counted(decode_once, params, noise))
-    conditions = jax.block_until_ready(pipeline.encode(params, **pictures))
     if piece == "video":
         needed = counted(encode_denoise, params, pictures, noise)
+        needed += counted(decode_once, params, noise)
+    conditions = jax.block_until_ready(pipeline.encode(params, **pictures))
+    if piece == "video":
         compiled = jax.jit(denoise).lower(params, conditions, noise).compile()
         decode(jax.numpy.asarray(noise))
 
         def video():
             return decode(compiled(params, pipeline.encode(params, **pictures), noise))
 
-        return Task(video, needed + counted(decode_once, params, noise), warmed=True)
+        return Task(video, needed, warmed=True)
     return Task(
         lambda: denoise(params, conditions, noise).block_until_ready(),
         counted(denoise, params, conditions, noise),
