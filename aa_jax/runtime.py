@@ -25,11 +25,11 @@ def keep_freed_pages() -> None:
     what a compiler leaves behind takes longer than the products it is for. No effect on other
     systems.
     """
-    import jax
-
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if hasattr(libc, "mallopt"):
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
         libc.mallopt(_M_TOP_PAD, 2**28)

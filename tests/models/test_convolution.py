@@ -35,11 +35,16 @@ LIMITS = {
 """What makes pictures of few pixels and channels take each way."""
 
 
-@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
-@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 2, 4), (2, 6, 4, 3)])
-def test_results_and_gradients_are_those_of_xlas_convolution(shape, limits, monkeypatch):
-    for name, limit in limits.items():
+@pytest.fixture(params=LIMITS)
+def way(request, monkeypatch):
+    """Has all convolutions take one way."""
+    for name, limit in LIMITS[request.param].items():
         monkeypatch.setattr(convolution, name, limit)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 2, 4), (2, 6, 4, 3)])
+def test_results_and_gradients_are_those_of_xlas_convolution(shape):
     with jax.enable_x64(True):
         ours = loss_and_gradients(shape, 6, jnp.float64)
         with attention_kernels.using("xla"):
@@ -60,10 +65,8 @@ def test_convolutions_of_many_channels_multiply_four_ninths_as_much():
     assert flops.count(jax.make_jaxpr(all_three)(x, kernel)) == 3 * plain * 4 / 9
 
 
-@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
-def test_gradients_in_bfloat16_keep_their_dtype_and_sum_in_float32(limits, monkeypatch):
-    for name, limit in limits.items():
-        monkeypatch.setattr(convolution, name, limit)
+@pytest.mark.usefixtures("way")
+def test_gradients_in_bfloat16_keep_their_dtype_and_sum_in_float32():
     ours = loss_and_gradients((2, 6, 6, 8), 4, jnp.bfloat16)
     with attention_kernels.using("xla"):
         expected = loss_and_gradients((2, 6, 6, 8), 4, jnp.bfloat16)
