@@ -185,7 +185,7 @@ def _step_in_parts(config: RunConfig) -> dict[str, Any]:
     with rules.active():
         begun = time.perf_counter()
         traced = jax.jit(loss_and_gradients).trace(shapes.params, frozen, batch)
-        compiled = traced.lower().compile(program.compiler_options(config.train))
+        compiled = traced.lower().compile(program.compiler_options())
         seconds = {"compile_seconds": time.perf_counter() - begun}
     trainable, frozen, batch = random_like(shapes.params), random_like(frozen), random_batch(batch)
     jax.block_until_ready((trainable, frozen, batch))
@@ -225,12 +225,12 @@ def update_by_array(config: RunConfig, trainable: Any, grads: Any) -> dict[str, 
     # Clipping is the one thing that arrays share.
     grad_norm = jax.jit(optax.tree.norm)(grads)  # whose squares are nowhere all at once
     factor = clip_factor(grad_norm, config.train.max_grad_norm)
-    rule = Rule(optimizer, factor, jnp.bool(True), jnp.float32(0))
+    rule = Rule(optimizer, factor, jnp.float32(0))
 
     @jax.jit
     def update(param: jax.Array, grad: jax.Array) -> tuple[jax.Array, ...]:
-        new, squares = rule.update(grad, Parts(param, optimizer.init(param), {}))
-        return new.params, *squares
+        new, updates = rule.update(grad, Parts(param, optimizer.init(param), {}))
+        return new.params, *(optax.tree.norm(x, squared=True) for x in (new.params, updates))
 
     squares = [0.0, 0.0]
     for name in list(trainable):

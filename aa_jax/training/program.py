@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from aa_jax.config import RunConfig, TrainConfig
+from aa_jax.config import RunConfig
 from aa_jax.training import flops, losses, state, step
 from aa_jax.training.partitioning import Partitioning
 from aa_jax.training.state import TrainState
@@ -43,13 +43,13 @@ def initial_state(config: RunConfig, partitioning: Partitioning, trainable: PyTr
     return create(partitioning.place_params(trainable))
 
 
-def compiler_options(config: TrainConfig) -> dict[str, str]:
-    """What a CPU's compiler needs to be told so that rematerialisation saves memory.
+def compiler_options() -> dict[str, str]:
+    """What a CPU's compiler needs to be told so that optimization barriers are of any use.
 
-    It drops the barriers that keep recomputation apart from the forward pass before it removes
-    common subexpressions: all is computed once again, and stored.
+    It would drop them before it removes common subexpressions and fuses: rematerialisation would
+    compute all once again and store it, and the optimizer copy its moments.
     """
-    if config.remat == "none" or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return {}
     return {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
@@ -114,7 +114,7 @@ class TrainProgram:
         size = tuple((name, x.shape) for name, x in sorted(batch.items()))
         if size not in self.compiled:
             traced = self.trace(state, frozen, batch)
-            program = traced.lower().compile(compiler_options=compiler_options(self._config.train))
+            program = traced.lower().compile(compiler_options=compiler_options())
             counted = flops.count(traced.jaxpr)
             needed = self._without_remat(state, frozen, batch) or counted
             self.compiled[size] = Compiled(program, counted, needed, _memory(program))

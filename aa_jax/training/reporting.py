@@ -176,11 +176,13 @@ class Speed:
 
 
 def _scalars(metrics: dict[str, np.ndarray], num_timesteps: int) -> dict[str, float]:
-    """Metrics as they are logged: the buckets' losses by name, without empty buckets."""
+    """Metrics as they are logged: the buckets' losses by name, without what is not known."""
     metrics = dict(metrics)
     losses = metrics.pop("bucket_losses", np.zeros(0))
     shares = metrics.pop("bucket_shares", np.zeros(0))
     scalars = {name: float(value) for name, value in metrics.items()}
+    if math.isnan(scalars.get("update_norm", 0.0)):
+        del scalars["update_norm"]
     for i in np.flatnonzero(shares):
         first, last = (j * num_timesteps // len(shares) for j in (i, i + 1))
         scalars[f"loss_t{first:03d}_{last - 1:03d}"] = float(losses[i] / shares[i])

@@ -34,30 +34,79 @@ class TrainState(flax.struct.PyTreeNode):
         return self.ema or self.params
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW or Muon; of clipped gradients, see `aa_jax.training.update`."""
+def make_optimizer(config: TrainConfig, *, in_place: bool = False) -> optax.GradientTransformation:
+    """AdamW or Muon; of clipped gradients, see `aa_jax.training.update`.
+
+    Args:
+      config: of the run.
+      in_place: AdamW for a CPU, see `scale_by_adam_in_place`; its state is the same.
+    """
     rate = learning_rate_schedule(config)
     if config.optimizer == "adamw":
-        optimizer = optax.adamw(
-            rate,
-            b1=config.adam_b1,
-            b2=config.adam_b2,
-            weight_decay=config.weight_decay,
-            mu_dtype=config.moments_dtype,
+        scale_by_adam = scale_by_adam_in_place if in_place else optax.scale_by_adam
+        return optax.chain(
+            scale_by_adam(config.adam_b1, config.adam_b2, mu_dtype=config.moments_dtype),
+            optax.add_decayed_weights(config.weight_decay),
+            optax.scale_by_learning_rate(rate),
         )
-    else:
-        optimizer = optax.contrib.muon(
-            rate,
-            adam_b1=config.adam_b1,
-            adam_b2=config.adam_b2,
-            weight_decay=config.weight_decay,
-            adam_weight_decay=config.weight_decay,
-            # The size of AdamW's updates, so that one learning rate serves both.
-            consistent_rms=0.2,
-            muon_weight_dimension_numbers=_as_matrices,
-            mu_dtype=config.moments_dtype,
-        )
-    return optimizer
+    return optax.contrib.muon(
+        rate,
+        adam_b1=config.adam_b1,
+        adam_b2=config.adam_b2,
+        weight_decay=config.weight_decay,
+        adam_weight_decay=config.weight_decay,
+        # The size of AdamW's updates, so that one learning rate serves both.
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=_as_matrices,
+        mu_dtype=config.moments_dtype,
+    )
+
+
+def scale_by_adam_in_place(b1: float, b2: float, *, mu_dtype: str) -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, whose moments a CPU replaces before it reads them for the update.
+
+    XLA's CPU backend writes one array per loop, and would work out the new moments of an update
+    again from the old ones: these it has to copy first, if the new ones take their place. Behind a
+    barrier new moments are read instead.
+    """
+
+    def update(
+        updates: Any, state: optax.ScaleByAdamState, params: Any = None
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        del params
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
+        pairs = jax.tree.map(lambda *pair: jax.lax.optimization_barrier(pair), mu, nu)
+        mu, nu = jax.tree.transpose(jax.tree.structure(mu), jax.tree.structure((0, 0)), pairs)
+        count = optax.safe_increment(state.count)
+        updates = _adam_directions(mu, nu, count, b1, b2)
+        return updates, optax.ScaleByAdamState(count, optax.tree.cast(mu, mu_dtype), nu)
+
+    init = optax.scale_by_adam(b1, b2, mu_dtype=mu_dtype).init
+    return optax.GradientTransformation(init, update)
+
+
+def adamw_updates(config: TrainConfig, params: Any, opt_state: optax.OptState) -> Any:
+    """The updates of AdamW's step that led to these parameters and this state of `make_optimizer`.
+
+    A step adds `u = -rate (a + decay p)` to parameters `p`, where `a` is Adam's direction; out of
+    the new parameters `p + u` this is `-rate (a + decay (p + u)) / (1 - rate decay)`.
+    """
+    adam, _, schedule = opt_state
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
+        rate, decay = learning_rate_schedule(config)(schedule.count - 1), config.weight_decay
+        scale = -rate / (1 - rate * decay)
+        mu = optax.tree.cast_like(adam.mu, adam.nu)
+        directions = _adam_directions(mu, adam.nu, adam.count, config.adam_b1, config.adam_b2)
+        return jax.tree.map(lambda a, p: scale * (a + decay * p), directions, params)
+
+
+def _adam_directions(mu: Any, nu: Any, count: jax.Array, b1: float, b2: float) -> Any:
+    """Bias-corrected means by the roots of bias-corrected squares, as in optax."""
+    means, squares = (
+        optax.tree.bias_correction(moments, decay, count) for moments, decay in ((mu, b1), (nu, b2))
+    )
+    return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + 1e-8), means, squares)
 
 
 def _as_matrices(params: Any) -> Any:

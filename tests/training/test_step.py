@@ -7,7 +7,7 @@ import optax
 import pytest
 from tiny_run import tiny_config
 
-from aa_jax.training import state, step, update
+from aa_jax.training import program, state, step, update
 
 
 def quadratic_loss(trainable, frozen, batch, keys):
@@ -119,36 +119,52 @@ def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones():
 
 @pytest.mark.parametrize("moments", ["float32", "bfloat16"])
 @pytest.mark.parametrize("sound", [True, False])
-def test_updating_block_by_block_is_updating_at_once(sound, moments, monkeypatch):
-    """Given arrays of every size, with blocks of at most eight numbers."""
+def test_on_one_cpu_the_state_changes_in_place_to_what_optax_makes_of_it(
+    sound, moments, monkeypatch
+):
+    """Given a logged step; nothing is copied, and only there are the updates' norms known."""
     config = dataclasses.replace(
-        tiny_config().train, ema_decay=0.9, max_grad_norm=0.5, moments_dtype=moments
+        tiny_config().train,
+        ema_decay=0.9,
+        max_grad_norm=0.5,
+        weight_decay=0.1,
+        learning_rate=0.1,
+        moments_dtype=moments,
+        log_every=2,
     )
-    shapes = {"a": {"large": (3, 4, 6), "small": (5,)}, "b": {"prime": (11,), "vector": (16,)}}
     keys = iter(jax.random.split(jax.random.key(0), 8))
 
     def draw():
-        return jax.tree.map(lambda shape: jax.random.normal(next(keys), shape), shapes,
-                            is_leaf=lambda x: isinstance(x, tuple))  # fmt: skip
+        shapes = ((64, 3, 256), (5,))
+        return {"net": [jax.random.normal(next(keys), shape) for shape in shapes]}
 
-    before, gradients = state.create(draw(), config), draw()
+    before, first, gradients = state.create(draw(), config), draw(), draw()
     loss = jnp.float32(1 if sound else jnp.nan)
 
-    def take(block):
-        monkeypatch.setattr(update, "BLOCK", block)
-        monkeypatch.setattr(update, "LEAST_BLOCK", 4)
-        program = jax.jit(lambda *args: update.update(config, *args))
-        loops = str(program.trace(before, gradients, loss).jaxpr).count("scan[")
-        return loops, program(before, gradients, loss)
+    def take(one_cpu):
+        monkeypatch.setattr(update.attention_kernels, "on_one_cpu", lambda: one_cpu)
+        step_one = jax.jit(lambda *args: update.update(config, *args), donate_argnums=0)
+        compiled = step_one.lower(before, gradients, loss).compile(program.compiler_options())
+        copied = jax.tree.map(jnp.copy, before)
+        middle, unlogged = compiled(copied, first, jnp.float32(1))
+        stored = compiled.memory_analysis().temp_size_in_bytes
+        return unlogged, compiled(middle, gradients, loss), stored
 
-    loops, whole = take(2**15)
-    assert loops == 0
-    loops, blocks = take(8)
-    assert loops == 2  # the large array and the vector; 11 has no divisor from 4 to 8
-    for a, b in zip(jax.tree.leaves(blocks), jax.tree.leaves(whole), strict=True):
+    unlogged, ours, stored = take(True)
+    _, theirs, stored_by_selecting = take(False)
+    assert np.isnan(unlogged["update_norm"])
+    array = 4 * 64 * 3 * 256
+    assert stored < 1.1 * array
+    assert stored_by_selecting > 2 * array
+    (new, norms), (expected, expected_norms) = ours, theirs
+    for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=1e-6)
-    assert int(blocks[0].step) == (1 if sound else ~0)
+    assert int(new.step) == (2 if sound else ~1)
+    if sound:
+        for name, norm in norms.items():  # the updates' one is computed from rounded moments
+            rtol = 1e-4 if moments == "bfloat16" else 1e-6
+            np.testing.assert_allclose(norm, expected_norms[name], rtol=rtol)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
