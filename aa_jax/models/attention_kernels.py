@@ -76,10 +76,10 @@ def _by_head_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) ->
     """Divides the sums of values instead of the weights, which then are part of the product."""
 
     def one_head(inputs: Any) -> tuple[Array, Array]:
-        q, k, v, length = inputs
+        q, k, v = inputs
 
         def some_queries(q: Array) -> tuple[Array, Array]:
-            logits = _masked(_product(q, k), length)
+            logits = _product(q, k)
             largest = logits.max(1, keepdims=True)
             weights = jnp.exp(logits - largest)
             total = weights.sum(1, keepdims=True)
@@ -89,10 +89,10 @@ def _by_head_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) ->
         return jax.lax.map(some_queries, q)
 
     heads = q.shape[2]
-    queries = rearrange(_scaled(q), "b (i s) n d -> (b n) i s d", s=_queries_at_once(q.shape[1]))
-    keys, values = rearrange(k, "b s n d -> (b n) d s"), rearrange(v, "b s n d -> (b n) s d")
-    lengths = _length_per_head(key_lengths, heads)
-    out, log_totals = jax.lax.map(one_head, (queries, keys, values, lengths))
+    queries, keys = _with_mask(_scaled(q), k, key_lengths)
+    queries = rearrange(queries, "b (i s) n d -> (b n) i s d", s=_queries_at_once(q.shape[1]))
+    keys, values = rearrange(keys, "b s n d -> (b n) d s"), rearrange(v, "b s n d -> (b n) s d")
+    out, log_totals = jax.lax.map(one_head, (queries, keys, values))
     out = checkpoint_name(rearrange(out, "(b n) i s d -> b (i s) n d", n=heads), SAVED)
     return out, (q, k, v, key_lengths, out, checkpoint_name(log_totals, SAVED))
 
@@ -100,14 +100,14 @@ def _by_head_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) ->
 def _by_head_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
     """As FlashAttention's (Dao et al. 2022); in no product is a matrix of scores turned."""
     q, k, v, key_lengths, out, log_totals = saved
-    heads, block = q.shape[2], _queries_at_once(q.shape[1])
+    heads, channels, block = *q.shape[2:], _queries_at_once(q.shape[1])
 
     def one_head(inputs: Any) -> tuple[Array, Array, Array]:
-        *per_query, k, v, length = inputs
+        *per_query, k, v = inputs
 
         def some_queries(sums: Any, inputs: Any) -> tuple[Any, Array]:
             q, gradient, log_total, mean = inputs
-            weights = jnp.exp(_masked(_product(q, k), length) - log_total[:, None])
+            weights = jnp.exp(_product(q, k) - log_total[:, None])
             of_logits = (weights * (_product(gradient, v) - mean[:, None])).astype(q.dtype)
             of_k, of_v = sums
             of_k += _product(q.T, of_logits)
@@ -120,24 +120,40 @@ def _by_head_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array,
 
     # What every query's scores lose: the mean of their weights' gradients.
     means = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)
+    queries, keys = _with_mask(_scaled(q), k, key_lengths)
     of_q, of_k, of_v = jax.lax.map(
         one_head,
         (
-            rearrange(_scaled(q), "b (i s) n d -> (b n) i s d", s=block),
+            rearrange(queries, "b (i s) n d -> (b n) i s d", s=block),
             rearrange(gradient, "b (i s) n d -> (b n) i s d", s=block),
             log_totals,
             rearrange(means, "b (i s) n -> (b n) i s", s=block),
-            rearrange(k, "b s n d -> (b n) d s"),
+            rearrange(keys, "b s n d -> (b n) d s"),
             rearrange(v, "b s n d -> (b n) d s"),
-            _length_per_head(key_lengths, heads),
         ),
     )
-    of_q = rearrange(of_q, "(b n) i d s -> b (i s) n d", n=heads) * q.shape[-1] ** -0.5
-    of_k, of_v = (rearrange(x, "(b n) d s -> b s n d", n=heads) for x in (of_k, of_v))
+    of_q = rearrange(of_q[:, :, :channels], "(b n) i d s -> b (i s) n d", n=heads)
+    of_q *= channels**-0.5
+    of_k, of_v = (rearrange(x[:, :channels], "(b n) d s -> b s n d", n=heads) for x in (of_k, of_v))
     return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
 
 
 by_head.defvjp(_by_head_forward, _by_head_backward)
+
+
+def _with_mask(q: Array, k: Array, key_lengths: Array | None) -> tuple[Array, Array]:
+    """Queries and keys whose products are next to minus infinity for keys not to be seen.
+
+    By one more channel of both: what were added to the products, XLA's CPU backend would add to all
+    of them in memory.
+    """
+    if key_lengths is None:
+        return q, k
+    hidden = jnp.arange(k.shape[1]) >= key_lengths[:, None]
+    channel = jnp.where(hidden, -1e30, 0).astype(k.dtype)
+    channel = jnp.broadcast_to(channel[:, :, None, None], (*k.shape[:3], 1))
+    ones = jnp.ones((*q.shape[:3], 1), q.dtype)
+    return jnp.concatenate([q, ones], axis=-1), jnp.concatenate([k, channel], axis=-1)
 
 
 def _queries_at_once(queries: int) -> int:

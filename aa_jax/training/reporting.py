@@ -181,8 +181,9 @@ def _scalars(metrics: dict[str, np.ndarray], num_timesteps: int) -> dict[str, fl
     losses = metrics.pop("bucket_losses", np.zeros(0))
     shares = metrics.pop("bucket_shares", np.zeros(0))
     scalars = {name: float(value) for name, value in metrics.items()}
-    if math.isnan(scalars.get("update_norm", 0.0)):
-        del scalars["update_norm"]
+    for name in ("param_norm", "update_norm"):
+        if math.isnan(scalars.get(name, 0.0)):
+            del scalars[name]
     for i in np.flatnonzero(shares):
         first, last = (j * num_timesteps // len(shares) for j in (i, i + 1))
         scalars[f"loss_t{first:03d}_{last - 1:03d}"] = float(losses[i] / shares[i])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from aa_jax.config import TrainConfig
 from aa_jax.models import attention_kernels
@@ -25,6 +25,13 @@ class Parts(NamedTuple):
     params: PyTree
     opt_state: optax.OptState
     ema: PyTree
+
+
+class Norms(NamedTuple):
+    """Of new parameters, and of their changes."""
+
+    params: Float[Array, ""]
+    updates: Float[Array, ""]
 
 
 def update(
@@ -45,8 +52,8 @@ def update(
       loss: what they belong to.
 
     Returns:
-      The new state, and `grad_norm`, `param_norm` and `update_norm`; the last is only sure to be
-      known at steps that are logged (`log_every`), and NaN otherwise.
+      The new state, and `grad_norm`, `param_norm` and `update_norm`; the last two are NaN on one
+      CPU where the step is not logged (`log_every`).
     """
     norm = optax.tree.norm(gradients)
     sound = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.step >= 0)
@@ -60,32 +67,33 @@ def update(
     if in_place:
         # Selecting would read the old state once more.
         new = jax.lax.cond(sound, rule.new_parts, lambda _, old: old, gradients, old)
-        update_norm = _norm_of_done_updates(config, new, state.step + 1)
+        reported = ~sound | ((state.step + 1) % config.log_every == 0)
+        norms = _norms_of_updated(config, new, reported)
     else:
         new, updates = rule.update(gradients, old)
         new = jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)
-        update_norm = optax.tree.norm(updates)
+        norms = Norms(optax.tree.norm(new.params), optax.tree.norm(updates))
     stopped = jnp.where(state.step < 0, state.step, ~state.step)
     new_state = TrainState(step=jnp.where(sound, state.step + 1, stopped), **new._asdict())
-    norms = {
+    return new_state, {
         "grad_norm": norm,
-        "param_norm": optax.tree.norm(new.params),
-        "update_norm": update_norm,
+        "param_norm": norms.params,
+        "update_norm": norms.updates,
     }
-    return new_state, norms
 
 
-def _norm_of_done_updates(config: TrainConfig, new: Parts, step: Array) -> Float[Array, ""]:
-    """Norm of AdamW's updates, out of what they led to, where the step is logged; else NaN.
+def _norms_of_updated(config: TrainConfig, new: Parts, wanted: Bool[Array, ""]) -> Norms:
+    """Norms after AdamW's update in place, where they are wanted; else NaN.
 
-    Beforehand they are nowhere in memory, and to store them would take a third of an update's time.
+    Before it the updates are nowhere in memory, and to store them would take a third of an update's
+    time; they are worked out of what they led to.
     """
 
-    def measure(new: Parts) -> Float[Array, ""]:
-        return optax.tree.norm(adamw_updates(config, new.params, new.opt_state))
+    def measure(new: Parts) -> Norms:
+        updates = adamw_updates(config, new.params, new.opt_state)
+        return Norms(optax.tree.norm(new.params), optax.tree.norm(updates))
 
-    logged = step % config.log_every == 0
-    return jax.lax.cond(logged, measure, lambda _: jnp.float32(jnp.nan), new)
+    return jax.lax.cond(wanted, measure, lambda _: Norms(*jnp.full(2, jnp.nan)), new)
 
 
 def clip_factor(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
