@@ -1,8 +1,8 @@
 """The optimizer's part of a training step: what gradients do to the state.
 
 Clipping, optax's optimizer, averaging, and the choice between the new state and the old one where
-the step is not finite. On a CPU, where all this is limited by main memory, the state changes in
-place: every array is read and written once, and nothing of its size is stored on the way.
+the step is not finite. On a CPU, where main memory limits all this, AdamW changes the state in
+place: nothing of its size is copied or stored on the way.
 """
 
 from __future__ import annotations

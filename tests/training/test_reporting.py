@@ -41,6 +41,17 @@ def test_a_line_per_step_with_losses_by_timestep_and_rates_at_intervals(tmp_path
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_norms_that_a_step_did_not_compute_are_left_out(tmp_path):
+    reporter, _ = make_reporter(tmp_path)
+    with reporter:
+        reporter.step(metrics() | {"param_norm": jnp.float32(jnp.nan)})
+        reporter.step(metrics())
+    first, second = map(json.loads, (tmp_path / "steps.jsonl").read_text().splitlines())
+    assert "param_norm" not in first
+    assert first["grad_norm"] == 0.5
+    assert second["param_norm"] == 2.0
+
+
 def test_steps_that_will_run_again_leave_the_log(tmp_path):
     reporter, _ = make_reporter(tmp_path)
     with reporter:
