@@ -149,7 +149,7 @@ def _with_mask(q: Array, k: Array, key_lengths: Array | None) -> tuple[Array, Ar
     """
     if key_lengths is None:
         return q, k
-    hidden = jnp.arange(k.shape[1]) >= key_lengths[:, None]
+    hidden = jnp.arange(k.shape[1])[None] >= key_lengths[:, None]
     channel = jnp.where(hidden, -1e30, 0).astype(k.dtype)
     channel = jnp.broadcast_to(channel[:, :, None, None], (*k.shape[:3], 1))
     ones = jnp.ones((*q.shape[:3], 1), q.dtype)
