@@ -27,13 +27,6 @@ class Parts(NamedTuple):
     ema: PyTree
 
 
-class Norms(NamedTuple):
-    """Of new parameters, and of their changes."""
-
-    params: Float[Array, ""]
-    updates: Float[Array, ""]
-
-
 def update(
     config: TrainConfig,
     state: TrainState,
@@ -66,34 +59,40 @@ def update(
     old = Parts(state.params, state.opt_state, state.ema)
     if in_place:
         # Selecting would read the old state once more.
-        new = jax.lax.cond(sound, rule.new_parts, lambda _, old: old, gradients, old)
+        new = jax.lax.cond(
+            sound, lambda *args: rule.update(*args)[0], lambda _, old: old, gradients, old
+        )
         reported = ~sound | ((state.step + 1) % config.log_every == 0)
         norms = _norms_of_updated(config, new, reported)
     else:
         new, updates = rule.update(gradients, old)
         new = jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)
-        norms = Norms(optax.tree.norm(new.params), optax.tree.norm(updates))
+        norms = _norms(new.params, updates)
     stopped = jnp.where(state.step < 0, state.step, ~state.step)
     new_state = TrainState(step=jnp.where(sound, state.step + 1, stopped), **new._asdict())
-    return new_state, {
-        "grad_norm": norm,
-        "param_norm": norms.params,
-        "update_norm": norms.updates,
-    }
+    return new_state, {"grad_norm": norm, **norms}
 
 
-def _norms_of_updated(config: TrainConfig, new: Parts, wanted: Bool[Array, ""]) -> Norms:
+def _norms(params: PyTree, updates: PyTree) -> dict[str, Float[Array, ""]]:
+    return {"param_norm": optax.tree.norm(params), "update_norm": optax.tree.norm(updates)}
+
+
+def _norms_of_updated(
+    config: TrainConfig, new: Parts, wanted: Bool[Array, ""]
+) -> dict[str, Float[Array, ""]]:
     """Norms after AdamW's update in place, where they are wanted; else NaN.
 
     Before it the updates are nowhere in memory, and to store them would take a third of an update's
     time; they are worked out of what they led to.
     """
 
-    def measure(new: Parts) -> Norms:
-        updates = adamw_updates(config, new.params, new.opt_state)
-        return Norms(optax.tree.norm(new.params), optax.tree.norm(updates))
+    def measure(new: Parts) -> dict[str, Float[Array, ""]]:
+        return _norms(new.params, adamw_updates(config, new.params, new.opt_state))
 
-    return jax.lax.cond(wanted, measure, lambda _: Norms(*jnp.full(2, jnp.nan)), new)
+    def skip(_: Parts) -> dict[str, Float[Array, ""]]:
+        return dict.fromkeys(("param_norm", "update_norm"), jnp.float32(jnp.nan))
+
+    return jax.lax.cond(wanted, measure, skip, new)
 
 
 def clip_factor(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
@@ -131,10 +130,6 @@ class Rule(NamedTuple):
             updates, opt_state = self.optimizer.update(clipped, old.opt_state, old.params)
         params = optax.apply_updates(old.params, updates)
         return Parts(params, opt_state, self._average(old.ema, params)), updates
-
-    def new_parts(self, gradients: PyTree, old: Parts) -> Parts:
-        """The same, without the changes."""
-        return self.update(gradients, old)[0]
 
     def _average(self, ema: PyTree, params: PyTree) -> PyTree:
         if not ema:
