@@ -1,16 +1,17 @@
 """Kernels of scaled dot-product attention, and which of them a call takes.
 
     xla       plain products around a float32 softmax; runs everywhere
-    by_head   the same, one head of one sample after the other: CPUs, long sequences
-    short     the same, in products of batches of matrices: CPUs, short sequences
+    native    C++ of this package: CPUs, long sequences
+    by_head   one head of one sample after the other: CPUs, long sequences, without a compiler
+    short     products of batches of matrices: CPUs, short sequences
     cudnn     cuDNN's fused attention, by `jax.nn.dot_product_attention`: NVIDIA GPUs, 16 bits
     pallas    jax's splash attention: TPUs
     blocked   `xla` in blocks of queries, with the memory of a fused kernel: for plans
 
-`attention` chooses among the first five by the platform that a program is traced for, by dtype,
+`attention` chooses among all but the last by the platform that a program is traced for, by dtype,
 head dimension and lengths. Short sequences, such as the frames of a clip, take `xla` or `short`.
-The environment variable AA_JAX_ATTENTION (`auto`, `xla`, `cudnn`, `pallas`) makes long ones take
-one kernel and refuses what it cannot do.
+The environment variable AA_JAX_ATTENTION (`auto`, `xla`, `cudnn`, `pallas`, `native`, `by_head`)
+makes long ones take one kernel and refuses what it cannot do.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange, repeat
+from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from aa_jax.config import ConfigError
-from aa_jax.models import sharding
+from aa_jax.models import cpu_attention, sharding
+from aa_jax.models.cpu_attention import SAVED, masked, scaled
+from aa_jax.native import library
+from aa_jax.native.attention import MOST_CHANNELS
 
 LONG = 2**13
 """Scores per head (queries times keys) from which on there is a choice of kernels."""
@@ -41,10 +45,6 @@ BLOCK = 512
 
 TILE = 128
 """What fused kernels want lengths to be multiples of."""
-
-SAVED = "attention"
-"""`checkpoint_name` of what a backward pass should not compute again."""
-
 
 # --- kernels ------------------------------------------------------------------------------------
 
@@ -57,172 +57,8 @@ def xla(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array
 def _plain(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
     logits = jnp.einsum("bsnd,brnd->bnsr", q, k, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
-    weights = jax.nn.softmax(_masked(logits, key_lengths), axis=-1).astype(v.dtype)
+    weights = jax.nn.softmax(masked(logits, key_lengths), axis=-1).astype(v.dtype)
     return jnp.einsum("bnsr,brnd->bsnd", weights, v)
-
-
-@jax.custom_vjp
-def by_head(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """The same for some queries of one head of one sample after the other.
-
-    On a CPU many times as fast as all heads at once, whose scores travel to main memory and back;
-    and only few scores exist at a time, of which a large picture has gigabytes: the backward pass
-    computes them again.
-    """
-    return _by_head_forward(q, k, v, key_lengths)[0]
-
-
-def _by_head_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) -> tuple[Array, Any]:
-    """Divides the sums of values instead of the weights, which then are part of the product."""
-
-    def one_head(inputs: Any) -> tuple[Array, Array]:
-        q, k, v = inputs
-
-        def some_queries(q: Array) -> tuple[Array, Array]:
-            logits = _product(q, k)
-            largest = logits.max(1, keepdims=True)
-            weights = jnp.exp(logits - largest)
-            total = weights.sum(1, keepdims=True)
-            values = _product(weights.astype(v.dtype), v) / total
-            return values.astype(v.dtype), (largest + jnp.log(total))[:, 0]
-
-        return jax.lax.map(some_queries, q)
-
-    heads = q.shape[2]
-    queries, keys = _with_mask(_scaled(q), k, key_lengths)
-    queries = rearrange(queries, "b (i s) n d -> (b n) i s d", s=_queries_at_once(q.shape[1]))
-    keys, values = rearrange(keys, "b s n d -> (b n) d s"), rearrange(v, "b s n d -> (b n) s d")
-    out, log_totals = jax.lax.map(one_head, (queries, keys, values))
-    out = checkpoint_name(rearrange(out, "(b n) i s d -> b (i s) n d", n=heads), SAVED)
-    return out, (q, k, v, key_lengths, out, checkpoint_name(log_totals, SAVED))
-
-
-def _by_head_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
-    """As FlashAttention's (Dao et al. 2022); in no product is a matrix of scores turned."""
-    q, k, v, key_lengths, out, log_totals = saved
-    heads, channels, block = *q.shape[2:], _queries_at_once(q.shape[1])
-
-    def one_head(inputs: Any) -> tuple[Array, Array, Array]:
-        *per_query, k, v = inputs
-
-        def some_queries(sums: Any, inputs: Any) -> tuple[Any, Array]:
-            q, gradient, log_total, mean = inputs
-            weights = jnp.exp(_product(q, k) - log_total[:, None])
-            of_logits = (weights * (_product(gradient, v) - mean[:, None])).astype(q.dtype)
-            of_k, of_v = sums
-            of_k += _product(q.T, of_logits)
-            of_v += _product(gradient.T, weights.astype(v.dtype))
-            return (of_k, of_v), _product(k, of_logits.T)
-
-        zeros = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
-        (of_k, of_v), of_q = jax.lax.scan(some_queries, zeros, tuple(per_query))
-        return of_q, of_k, of_v
-
-    # What every query's scores lose: the mean of their weights' gradients.
-    means = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)
-    queries, keys = _with_mask(_scaled(q), k, key_lengths)
-    of_q, of_k, of_v = jax.lax.map(
-        one_head,
-        (
-            rearrange(queries, "b (i s) n d -> (b n) i s d", s=block),
-            rearrange(gradient, "b (i s) n d -> (b n) i s d", s=block),
-            log_totals,
-            rearrange(means, "b (i s) n -> (b n) i s", s=block),
-            rearrange(keys, "b s n d -> (b n) d s"),
-            rearrange(v, "b s n d -> (b n) d s"),
-        ),
-    )
-    of_q = rearrange(of_q[:, :, :channels], "(b n) i d s -> b (i s) n d", n=heads)
-    of_q *= channels**-0.5
-    of_k, of_v = (rearrange(x[:, :channels], "(b n) d s -> b s n d", n=heads) for x in (of_k, of_v))
-    return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
-
-
-by_head.defvjp(_by_head_forward, _by_head_backward)
-
-
-def _with_mask(q: Array, k: Array, key_lengths: Array | None) -> tuple[Array, Array]:
-    """Queries and keys whose products are next to minus infinity for keys not to be seen.
-
-    By one more channel of both: what were added to the products, XLA's CPU backend would add to all
-    of them in memory.
-    """
-    if key_lengths is None:
-        return q, k
-    hidden = jnp.arange(k.shape[1])[None] >= key_lengths[:, None]
-    channel = jnp.where(hidden, -1e30, 0).astype(k.dtype)
-    channel = jnp.broadcast_to(channel[:, :, None, None], (*k.shape[:3], 1))
-    ones = jnp.ones((*q.shape[:3], 1), q.dtype)
-    return jnp.concatenate([q, ones], axis=-1), jnp.concatenate([k, channel], axis=-1)
-
-
-def _queries_at_once(queries: int) -> int:
-    """The largest divisor of a number of queries up to `BLOCK`, or all where it is a small one."""
-    largest = max(n for n in range(1, BLOCK + 1) if queries % n == 0)
-    return largest if largest >= TILE else queries
-
-
-def _scaled(q: Array) -> Array:
-    """Queries whose products with keys are the logits, rounded once more."""
-    return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
-
-
-def _masked(logits: Float[Array, "*b s r"], key_lengths: Int[Array, "*c"] | None) -> Array:
-    """Logits, those of keys beyond the lengths of their samples (the first axes) minus infinity."""
-    if key_lengths is None:
-        return logits
-    keys = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
-    lengths = key_lengths.reshape(key_lengths.shape + (1,) * (logits.ndim - key_lengths.ndim))
-    return jnp.where(keys < lengths, logits, -jnp.inf)
-
-
-def _length_per_head(key_lengths: Array | None, heads: int) -> Array | None:
-    return None if key_lengths is None else repeat(key_lengths, "b -> (b n)", n=heads)
-
-
-def short(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """All heads of all samples at once, in products [b, s, k] times [b, k, r], also of gradients.
-
-    What differentiating `xla` leads to are products over other axes; a CPU takes up to ten times as
-    long for those of thousands of small matrices.
-    """
-    return checkpoint_name(_short(q, k, v, key_lengths), SAVED)
-
-
-@jax.custom_vjp
-def _short(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
-    return _short_forward(q, k, v, key_lengths)[0]
-
-
-def _short_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) -> tuple[Array, Any]:
-    heads = q.shape[2]
-    q, k, v = (rearrange(x, "b s n d -> (b n) s d") for x in (q, k, v))
-    logits = _product(q, jnp.swapaxes(k, 1, 2)) * q.shape[-1] ** -0.5
-    weights = jax.nn.softmax(_masked(logits, _length_per_head(key_lengths, heads)), axis=-1)
-    out = _product(weights.astype(v.dtype), v).astype(v.dtype)
-    return rearrange(out, "(b n) s d -> b s n d", n=heads), (q, k, v, weights)
-
-
-def _short_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
-    q, k, v, weights = saved
-    heads = gradient.shape[2]
-    gradient = rearrange(gradient, "b s n d -> (b n) s d")
-    of_weights = _product(gradient, jnp.swapaxes(v, 1, 2))
-    of_logits = weights * (of_weights - (weights * of_weights).sum(-1, keepdims=True))
-    of_logits = (of_logits * q.shape[-1] ** -0.5).astype(q.dtype)
-    gradients = (
-        _product(of_logits, k),
-        _product(jnp.swapaxes(of_logits, 1, 2), q),
-        _product(jnp.swapaxes(weights, 1, 2).astype(v.dtype), gradient),
-    )
-    return *(rearrange(x.astype(q.dtype), "(b n) s d -> b s n d", n=heads) for x in gradients), None
-
-
-_short.defvjp(_short_forward, _short_backward)
 
 
 def blocked(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
@@ -285,7 +121,7 @@ def pallas(
       interpret: computes what the kernel would, on any platform.
     """
     queries, keys = q.shape[1], k.shape[1]
-    q = _scaled(q)  # which the kernel does not do
+    q = scaled(q)  # which the kernel does not do
     q, k, v = (rearrange(_padded(x, TILE), "b s n d -> b n s d") for x in (q, k, v))
     if key_lengths is None and k.shape[2] != keys:
         key_lengths = jnp.full(len(k), keys)
@@ -391,6 +227,16 @@ def _by_head_obstacle(call: Call) -> str:
     return "takes samples in turn, which devices divide" if call.divided else ""
 
 
+def _native_obstacle(call: Call) -> str:
+    if obstacle := _by_head_obstacle(call):
+        return obstacle
+    if jnp.dtype(call.dtype).itemsize > 4:
+        return f"computes in float32, not in {jnp.dtype(call.dtype)}"
+    if call.head_dim > MOST_CHANNELS:
+        return f"takes heads of up to {MOST_CHANNELS} channels, not of {call.head_dim}"
+    return library.obstacle()
+
+
 def _cudnn_obstacle(call: Call) -> str:
     if call.platform != "gpu" or not call.capability:
         return f"runs on NVIDIA GPUs, not on {call.platform}"
@@ -415,15 +261,16 @@ def _pallas_obstacle(call: Call) -> str:
 KERNELS = {
     "cudnn": Kernel(cudnn, _cudnn_obstacle),
     "pallas": Kernel(pallas, _pallas_obstacle),
-    "by_head": Kernel(by_head, _by_head_obstacle),
-    "short": Kernel(short, lambda call: "is for short sequences"),
+    "native": Kernel(cpu_attention.native, _native_obstacle),
+    "by_head": Kernel(cpu_attention.by_head, _by_head_obstacle),
+    "short": Kernel(cpu_attention.short, lambda call: "is for short sequences"),
     "xla": Kernel(xla),
     "blocked": Kernel(blocked),
 }
 """By name; a call takes the first that can, which `xla` always can."""
 
 VARIABLE = "AA_JAX_ATTENTION"
-CHOICES = ("auto", "xla", "cudnn", "pallas")
+CHOICES = ("auto", "xla", "cudnn", "pallas", "native", "by_head")
 
 
 def call_for(q: Float[Array, "b s n d"]) -> Call:

@@ -19,6 +19,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models import attention_kernels, winograd
+from aa_jax.native import convolution as native
+from aa_jax.native import library
 
 # PyTorch's `padding=1`. "SAME" would pad only at the bottom and right where the stride is 2.
 PADDING = ((1, 1), (1, 1))
@@ -34,6 +36,9 @@ VERY_FEW_PIXELS = 2**9
 
 MANY_CHANNELS, MANY_PIXELS = 64, 2**7
 """Of input and output, beyond which Winograd's products outweigh its transforms."""
+
+SOME_CHANNELS, MANY_TILES = 32, 64
+"""Of input and output, from which on C++ is faster."""
 
 
 class Conv1x1(nn.Module):
@@ -80,6 +85,8 @@ def convolve(
     x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]
 ) -> Float[Array, "n h w f"]:
     """The convolution of `conv3x3` without strides, whose gradients are products of matrices."""
+    if _natively(x, kernel):
+        return native.convolve(x, kernel).astype(x.dtype)
     if _in_winograds_way(x, kernel):
         return winograd.convolve(_wide(x), _wide(_after(x, kernel))).astype(x.dtype)
     if _pixels(x) <= VERY_FEW_PIXELS:
@@ -97,6 +104,10 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
+    if _natively(x, kernel):
+        of_x = native.input_gradient(gradient, kernel)
+        of_kernel = native.kernel_gradient(x, gradient)
+        return of_x.astype(x.dtype), of_kernel.astype(kernel.dtype)
     if _in_winograds_way(x, kernel):
         of_x = winograd.input_gradient(_wide(gradient), _wide(_after(gradient, kernel)))
         of_kernel = winograd.kernel_gradient(_wide(_after(gradient, x)), _wide(gradient))
@@ -105,6 +116,13 @@ def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array
 
 
 convolve.defvjp(_forward, _backward)
+
+
+def _natively(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bool:
+    channels = kernel.shape[2:]
+    if min(channels) < SOME_CHANNELS or any(n % native.MULTIPLE for n in channels):
+        return False
+    return native.tiles(x.shape) >= MANY_TILES and x.dtype.itemsize <= 4 and not library.obstacle()
 
 
 def _in_winograds_way(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bool:

@@ -13,6 +13,9 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters import partial_eval
 
+from aa_jax.native import attention as native_attention
+from aa_jax.native import convolution as native_convolution
+
 
 def count(closed: ClosedJaxpr) -> float:
     """FLOPs of a program over all devices, without what does not reach its results."""
@@ -44,6 +47,8 @@ def _count_equation(eqn: Any) -> float:
             return 2 * _count_scores(eqn)
         case "dot_product_attention_bwd_wrapper":
             return 4 * _count_scores(eqn)
+        case "ffi_call":
+            return _count_native(eqn.params["target_name"], eqn)
         case "pallas_call":
             grid = eqn.params["grid_mapping"].grid
             return math.prod(grid) * _count(eqn.params["jaxpr"])
@@ -57,6 +62,16 @@ def _count_scores(eqn: Any) -> float:
     """Products of queries [b s n d] and keys [b r n d], an attention's first operands."""
     q, k = (x.aval.shape for x in eqn.invars[:2])
     return 2.0 * math.prod(q) * k[1]
+
+
+def _count_native(name: str, eqn: Any) -> float:
+    """Of C++ of this package: attention's as cuDNN's, convolutions' what they compute."""
+    first, second = (x.aval.shape for x in eqn.invars[:2])
+    if name in (native_attention.FORWARD, native_attention.BACKWARD):
+        return native_attention.flops(name, first, second)
+    if name in (native_convolution.CONVOLVE, native_convolution.KERNEL_GRADIENT):
+        return native_convolution.flops(first, second[3])
+    return 0.0
 
 
 def _size(var: Any) -> int:

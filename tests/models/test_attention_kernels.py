@@ -18,17 +18,28 @@ from parity import normal
 
 from aa_jax.config import ConfigError
 from aa_jax.models import attention_kernels as kernels
+from aa_jax.models import cpu_attention
 from aa_jax.models.attention_kernels import Call, attention, choose, using
+from aa_jax.native import library
 from aa_jax.training import flops
+
+needs_compiler = pytest.mark.skipif(
+    bool(library.obstacle()), reason=f"native code {library.obstacle()}"
+)
 
 RUNNABLE = {
     "xla": kernels.xla,
-    "by_head": kernels.by_head,
-    "short": kernels.short,
+    "native": cpu_attention.native,
+    "by_head": cpu_attention.by_head,
+    "short": cpu_attention.short,
     "blocked": kernels.blocked,
     "pallas": functools.partial(kernels.pallas, interpret=True),
 }
 """Kernels that compute on a CPU."""
+
+EVERY_KERNEL = [
+    pytest.param(name, marks=needs_compiler if name == "native" else ()) for name in RUNNABLE
+]
 
 B, S, OWN, R, N = 2, 96, 96, 200, 2
 """Samples, queries, own keys, own and reference keys, heads; no length is a whole tile."""
@@ -64,7 +75,7 @@ def expected(q, k, v, cotangent, key_lengths=None):
 
 
 @pytest.mark.parametrize("head_dim", [40, 64, 80, 160])  # of Stable Diffusion 1.5, and SD 2's
-@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize("name", EVERY_KERNEL)
 def test_kernels_are_softmax_attention_over_own_and_reference_keys(name, head_dim):
     arrays = inputs(head_dim)
 
@@ -74,7 +85,7 @@ def test_kernels_are_softmax_attention_over_own_and_reference_keys(name, head_di
         np.testing.assert_allclose(result, truth, atol=3e-6)
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize("name", EVERY_KERNEL)
 def test_keys_beyond_a_samples_length_are_not_seen(name):
     arrays, lengths = inputs(40), [R, OWN]  # the second sample's reference is dropped
 
@@ -88,17 +99,17 @@ def test_keys_beyond_a_samples_length_are_not_seen(name):
 
 @pytest.mark.parametrize("lengths", [None, [R, OWN]])
 def test_heads_may_take_their_queries_in_blocks(lengths, monkeypatch):
-    monkeypatch.setattr(kernels, "BLOCK", 32)  # of 96
-    monkeypatch.setattr(kernels, "TILE", 32)
+    monkeypatch.setattr(cpu_attention, "MOST_QUERIES", 32)  # of 96
+    monkeypatch.setattr(cpu_attention, "FEWEST_QUERIES", 32)
     arrays, seen = inputs(40), lengths and jnp.asarray(lengths)
 
-    results = value_and_gradients(kernels.by_head, *arrays, seen)
+    results = value_and_gradients(cpu_attention.by_head, *arrays, seen)
 
     for result, truth in zip(results, expected(*arrays, lengths), strict=True):
         np.testing.assert_allclose(result, truth, atol=3e-6)
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize("name", EVERY_KERNEL)
 def test_bfloat16_attention_has_a_float32_softmax(name):
     arrays = inputs(40, jnp.bfloat16)
 
@@ -109,6 +120,45 @@ def test_bfloat16_attention_has_a_float32_softmax(name):
         # Inputs are taken as they are; weights and results are rounded, to 2⁻⁹ of themselves.
         error = np.abs(result.astype(np.float32) - truth).max()
         assert error < 2**-7 * np.abs(truth).max()
+
+
+@needs_compiler
+@pytest.mark.parametrize("head_dim", [1, 20, 33, 256])
+@pytest.mark.parametrize("lengths", [(1, 1), (63, 65), (130, 257)])
+def test_native_attention_takes_any_lengths_and_channels(head_dim, lengths):
+    queries, keys = lengths  # registers hold 16 or 64 of them
+    arrays = inputs(head_dim, lengths=(queries, keys, keys, queries))
+    seen = [keys, (keys + 1) // 2]
+
+    results = value_and_gradients(cpu_attention.native, *arrays, jnp.asarray(seen))
+
+    for result, truth in zip(results, expected(*arrays, seen), strict=True):
+        np.testing.assert_allclose(result, truth, atol=5e-6)
+
+
+@needs_compiler
+def test_native_attention_of_large_scores_is_as_exact_as_these_are():
+    q, k, v, cotangent = inputs(40)
+    arrays = 20 * q, 20 * k, v, cotangent
+    scores = np.einsum("bsnd,brnd->bnsr", *arrays[:2]) * 40**-0.5
+    rounding = np.spacing(np.abs(scores).max())  # is that of exponents, hence relative
+
+    results = value_and_gradients(cpu_attention.native, *arrays)
+
+    assert np.abs(scores).max() > 1000
+    for result, truth in zip(results, expected(*arrays), strict=True):
+        np.testing.assert_allclose(result, truth, atol=4 * rounding * np.abs(truth).max())
+
+
+@needs_compiler
+def test_native_attention_hides_no_nan():
+    q, k, v, _ = inputs(40)
+
+    out = cpu_attention.native(q, k.at[0, 3, 1].set(jnp.nan), v)
+
+    assert np.isnan(out[0, :, 1]).all()
+    assert np.isfinite(out[0, :, 0]).all()
+    assert np.isfinite(out[1]).all()
 
 
 @pytest.mark.parametrize("name", ["blocked", "pallas"])
@@ -262,6 +312,7 @@ def test_flops_of_kernels_are_those_of_plain_attention():
 
     assert count(kernels.xla) == 2 + 4
     assert count(kernels.cudnn) == 2 + 4
+    assert count(cpu_attention.native) == 2 + 4
     # The two backward kernels compute the scores' gradients each. What is no kernel's beside them:
     # a product of result and cotangent, for every query.
     assert count(kernels.pallas) == pytest.approx(2 + 3 + 4 + 1 / 512)
@@ -290,8 +341,10 @@ CPU, TPU = {"platform": "cpu"}, {"platform": "tpu"}
         (TPU, "bfloat16", 40, "pallas"),
         (TPU, "float32", 160, "pallas"),
         (TPU, "float16", 160, "xla"),
-        (CPU, "bfloat16", 40, "by_head"),
-        (CPU, "float32", 160, "by_head"),
+        pytest.param(CPU, "bfloat16", 40, "native", marks=needs_compiler),
+        pytest.param(CPU, "float32", 160, "native", marks=needs_compiler),
+        (CPU, "float32", 512, "by_head"),
+        (CPU, "float64", 40, "by_head"),
         (CPU | {"divided": True}, "float32", 40, "xla"),
         (HOPPER | {"divided": True}, "bfloat16", 40, "cudnn"),
     ],
@@ -309,6 +362,10 @@ def test_calls_take_the_fastest_kernel_that_can(device, dtype, head_dim, chosen)
         ("cudnn", HOPPER, "float32", 40, "computes in bfloat16 or float16, not in float32"),
         ("cudnn", AMPERE, "bfloat16", 160, "up to 128 channels, not of 160"),
         ("pallas", HOPPER, "bfloat16", 40, "runs on TPUs, not on gpu"),
+        ("native", TPU, "float32", 40, "runs on CPUs, not on tpu"),
+        ("native", CPU, "float64", 40, "computes in float32, not in float64"),
+        ("native", CPU, "float32", 512, "up to 256 channels, not of 512"),
+        ("by_head", CPU | {"divided": True}, "float32", 40, "takes samples in turn"),
         ("pallas", TPU, "float16", 40, "computes in bfloat16 or float32, not in float16"),
     ],
 )
@@ -349,6 +406,7 @@ def test_frames_of_a_clip_attend_plainly_whatever_is_wanted(taken, monkeypatch):
 def test_long_sequences_take_the_kernel_of_the_environment(taken, monkeypatch):
     q = jnp.ones((1, 128, 1, 8))
 
+    monkeypatch.setenv("AA_JAX_ATTENTION", "by_head")
     attention(q, q, q)
     monkeypatch.setenv("AA_JAX_ATTENTION", "xla")
     attention(q, q, q)
@@ -358,11 +416,20 @@ def test_long_sequences_take_the_kernel_of_the_environment(taken, monkeypatch):
     assert taken == ["by_head", "xla", "blocked"]
 
 
+def test_without_a_compiler_long_sequences_take_one_head_at_a_time(taken, monkeypatch):
+    monkeypatch.setattr(library, "obstacle", lambda: "needs a C++ compiler")
+    q = jnp.ones((1, 128, 1, 8))
+
+    attention(q, q, q)
+
+    assert taken == ["by_head"]
+
+
 def test_an_unknown_kernel_is_refused(monkeypatch):
     monkeypatch.setenv("AA_JAX_ATTENTION", "flash")
     q = jnp.ones((1, 128, 1, 8))
 
-    with pytest.raises(ConfigError, match="flash: choose one of auto, xla, cudnn, pallas"):
+    with pytest.raises(ConfigError, match=r"flash: choose one of auto, .*, cudnn, .*, by_head"):
         attention(q, q, q)
 
 

@@ -9,7 +9,12 @@ import pytest
 
 from aa_jax.models import attention_kernels, convolution
 from aa_jax.models.convolution import conv3x3
+from aa_jax.native import library
 from aa_jax.training import flops
+
+needs_compiler = pytest.mark.skipif(
+    bool(library.obstacle()), reason=f"native code {library.obstacle()}"
+)
 
 
 def loss_and_gradients(shape, features, dtype):
@@ -54,15 +59,48 @@ def test_results_and_gradients_are_those_of_xlas_convolution(shape):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * np.abs(b).max())
 
 
-def test_convolutions_of_many_channels_multiply_four_ninths_as_much():
-    x, kernel = jnp.ones((2, 16, 16, 64)), jnp.ones((3, 3, 64, 128))
-    plain = 2 * 2 * 16 * 16 * 9 * 64 * 128
+@pytest.mark.parametrize(
+    ("side", "part"),
+    [
+        (16, 4 / 9),
+        pytest.param(32, 1 / 4, marks=needs_compiler),
+    ],
+)
+def test_convolutions_of_many_channels_multiply_a_part_as_much(side, part):
+    x, kernel = jnp.ones((2, side, side, 64)), jnp.ones((3, 3, 64, 128))
+    plain = 2 * 2 * side**2 * 9 * 64 * 128
 
     def all_three(x, kernel):
         out, pullback = jax.vjp(convolution.convolve, x, kernel)
         return out, *pullback(out)
 
-    assert flops.count(jax.make_jaxpr(all_three)(x, kernel)) == 3 * plain * 4 / 9
+    assert flops.count(jax.make_jaxpr(all_three)(x, kernel)) == 3 * plain * part
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    ("shape", "features"),
+    [
+        ((1, 1, 1, 16), 16),
+        ((3, 13, 10, 48), 80),  # neither side is a number of whole tiles
+        ((2, 64, 68, 32), 16),  # more tiles than are transformed at a time
+        ((1, 8, 8, 176), 16),  # more channels than a product sums at a time
+    ],
+)
+def test_native_convolutions_are_xlas(shape, features, dtype, monkeypatch):
+    monkeypatch.setattr(convolution, "SOME_CHANNELS", 1)
+    monkeypatch.setattr(convolution, "MANY_TILES", 1)
+
+    ours = loss_and_gradients(shape, features, dtype)
+    with attention_kernels.using("xla"):
+        expected = loss_and_gradients(shape, features, dtype)
+
+    rounding = 2e-5 if dtype == jnp.float32 else 2**-6
+    for a, b in zip(ours[1:], expected[1:], strict=True):
+        assert a.dtype == b.dtype
+        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+        assert np.abs(a - b).max() < rounding * np.abs(b).max()
 
 
 @pytest.mark.usefixtures("way")

@@ -1,0 +1,295 @@
+// Scaled dot-product attention on a CPU, forward and backward.
+//
+// As FlashAttention (Dao et al. 2022), scores exist for a block of queries and keys at a time, here
+// small enough for the caches of one core. One side of a block lies across the lanes of vectors:
+// queries for results and their own gradient, keys for the gradients of keys and values. It is
+// turned once per block ([channel][lane]); the other side's rows are read where they lie, number by
+// number. So no matrix of scores is ever turned.
+
+#include <cmath>
+#include <limits>
+
+#include "common.h"
+
+namespace {
+
+using Lengths = ffi::Buffer<ffi::S32>;
+
+constexpr int BLOCK = 64;          // rows whose scores are held at a time
+constexpr int MOST_CHANNELS = 256;  // of a head
+
+typedef int32_t Integers __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+
+// Rows of LANES numbers: what is turned, or scores.
+template <int N>
+struct alignas(64) Lanes {
+  float rows[N][LANES];
+
+  operator Output() { return {rows[0], LANES}; }
+  operator Input() const { return {rows[0], LANES}; }
+  float* operator[](int row) { return rows[row]; }
+};
+
+using Turned = Lanes<MOST_CHANNELS>;
+using Scores = Lanes<BLOCK>;
+
+// Within two units in the last place; 0 for what is next to nothing.
+Vector exponential(Vector x) {
+  const Vector least = all(-87.0f);
+  const Integers vanishes = x < least;
+  x = vanishes ? least : x;
+  // Adding and taking away 1.5 * 2^23 rounds to a whole number, which stays in the lowest bits.
+  const Vector shifted = x * 1.44269504f + 12582912.0f;
+  const Vector whole = shifted - 12582912.0f;
+  const Vector rest = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+  Vector y = all(1.9875691500e-4f);
+  y = y * rest + 1.3981999507e-3f;
+  y = y * rest + 8.3334519073e-3f;
+  y = y * rest + 4.1665795894e-2f;
+  y = y * rest + 1.6666665459e-1f;
+  y = y * rest + 5.0000001201e-1f;
+  y = y * rest * rest + rest + 1.0f;
+  Integers bits = reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(shifted) << 23);
+  return vanishes ? Vector{} : reinterpret_cast<Vector>(bits);
+}
+
+// [channel][lane] of up to LANES rows, times a factor.
+void turn(Input rows, int count, int channels, float factor, Turned& turned) {
+  std::memset(turned[0], 0, channels * sizeof(turned.rows[0]));
+  for (int lane = 0; lane < count; ++lane) {
+    for (int c = 0; c < channels; ++c) turned[c][lane] = rows[lane][c] * factor;
+  }
+}
+
+// The way back.
+void turn_back(Turned& turned, int count, int channels, float factor, Output rows) {
+  for (int lane = 0; lane < count; ++lane) {
+    for (int c = 0; c < channels; ++c) rows[lane][c] = turned[c][lane] * factor;
+  }
+}
+
+// One number per lane.
+void spread(Input rows, int count, float* lanes) {
+  for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane < count ? *rows[lane] : 0;
+}
+
+// One head of one sample.
+struct Head {
+  int channels, keys;  // keys: how many can be seen
+  float scale;
+  Input q, k, v;
+};
+
+// --- blocks of LANES queries or keys ------------------------------------------------------------
+
+void forward_block(const Head& head, int first, int count, Output out, Output log_totals) {
+  Turned queries, sums;
+  Scores weights;
+  alignas(64) float largest[LANES], total[LANES] = {};
+  turn(head.q.from(first), count, head.channels, head.scale, queries);
+  std::memset(sums[0], 0, head.channels * sizeof(sums.rows[0]));
+  std::fill_n(largest, LANES, -std::numeric_limits<float>::infinity());
+  for (int key = 0; key < head.keys; key += BLOCK) {
+    const int rows = std::min(BLOCK, head.keys - key);
+    multiply(head.k.from(key), rows, queries, head.channels, weights);
+    for (int lane = 0; lane < LANES; lane += WIDTH) {
+      const Vector before = load(largest + lane);
+      Vector now = before, sum = {};
+      for (int r = 0; r < rows; ++r) {
+        const Vector score = load(weights[r] + lane);
+        now = score > now ? score : now;
+      }
+      for (int r = 0; r < rows; ++r) {
+        const Vector weight = exponential(load(weights[r] + lane) - now);
+        store(weights[r] + lane, weight);
+        sum += weight;
+      }
+      const Vector rescale = exponential(before - now);
+      for (int c = 0; c < head.channels; ++c) {
+        store(sums[c] + lane, load(sums[c] + lane) * rescale);
+      }
+      store(total + lane, load(total + lane) * rescale + sum);
+      store(largest + lane, now);
+    }
+    multiply<true>(head.v.from(key), head.channels, weights, rows, sums, true);
+  }
+  for (int c = 0; c < head.channels; ++c) {
+    for (int lane = 0; lane < LANES; ++lane) sums[c][lane] /= total[lane];
+  }
+  turn_back(sums, count, head.channels, 1, out.from(first));
+  for (int lane = 0; lane < count; ++lane) {
+    *log_totals[first + lane] = largest[lane] + std::log(total[lane]);
+  }
+}
+
+// What the backward pass reads beside queries, keys and values: the result's gradient, the forward
+// pass' logarithms, and what every score's gradient loses.
+struct Saved {
+  Input gradient, log_totals, means;
+};
+
+void query_gradient_block(const Head& head, const Saved& saved, int first, int count, Output of_q) {
+  Turned queries, gradients, sums;
+  Scores weights, of_weights;
+  alignas(64) float log_total[LANES], mean[LANES];
+  turn(head.q.from(first), count, head.channels, head.scale, queries);
+  turn(saved.gradient.from(first), count, head.channels, 1, gradients);
+  std::memset(sums[0], 0, head.channels * sizeof(sums.rows[0]));
+  spread(saved.log_totals.from(first), count, log_total);
+  spread(saved.means.from(first), count, mean);
+  for (int key = 0; key < head.keys; key += BLOCK) {
+    const int rows = std::min(BLOCK, head.keys - key);
+    multiply(head.k.from(key), rows, queries, head.channels, weights);
+    multiply(head.v.from(key), rows, gradients, head.channels, of_weights);
+    for (int r = 0; r < rows; ++r) {
+      for (int lane = 0; lane < LANES; lane += WIDTH) {
+        const Vector weight = exponential(load(weights[r] + lane) - load(log_total + lane));
+        float* of_weight = of_weights[r] + lane;
+        store(of_weight, weight * (load(of_weight) - load(mean + lane)));
+      }
+    }
+    multiply<true>(head.k.from(key), head.channels, of_weights, rows, sums, true);
+  }
+  turn_back(sums, count, head.channels, head.scale, of_q.from(first));
+}
+
+void key_gradient_block(const Head& head, int queries, const Saved& saved, int first, int count,
+                        Output of_k, Output of_v) {
+  Turned keys, values, k_sums, v_sums;
+  Scores weights, of_weights;
+  turn(head.k.from(first), count, head.channels, head.scale, keys);
+  turn(head.v.from(first), count, head.channels, 1, values);
+  std::memset(k_sums[0], 0, head.channels * sizeof(k_sums.rows[0]));
+  std::memset(v_sums[0], 0, head.channels * sizeof(v_sums.rows[0]));
+  for (int query = 0; query < queries; query += BLOCK) {
+    const int rows = std::min(BLOCK, queries - query);
+    const Input q = head.q.from(query), gradient = saved.gradient.from(query);
+    multiply(q, rows, keys, head.channels, weights);
+    multiply(gradient, rows, values, head.channels, of_weights);
+    for (int r = 0; r < rows; ++r) {
+      const float log_total = *saved.log_totals[query + r], mean = *saved.means[query + r];
+      for (int lane = 0; lane < LANES; lane += WIDTH) {
+        const Vector weight = exponential(load(weights[r] + lane) - log_total);
+        float* of_weight = of_weights[r] + lane;
+        store(weights[r] + lane, weight);
+        store(of_weight, weight * (load(of_weight) - mean));
+      }
+    }
+    multiply<true>(gradient, head.channels, weights, rows, v_sums, true);
+    multiply<true>(q, head.channels, of_weights, rows, k_sums, true);
+  }
+  turn_back(k_sums, count, head.channels, head.scale, of_k.from(first));
+  turn_back(v_sums, count, head.channels, 1, of_v.from(first));
+}
+
+// --- all samples and heads ----------------------------------------------------------------------
+
+struct Problem {
+  int64_t samples, queries, keys, heads, channels;
+  const float *q, *k, *v;
+  const int32_t* lengths;
+
+  Problem(Floats q, Floats k, Floats v, Lengths lengths)
+      : samples(q.dimensions()[0]), queries(q.dimensions()[1]), keys(k.dimensions()[1]),
+        heads(q.dimensions()[2]), channels(q.dimensions()[3]), q(q.typed_data()),
+        k(k.typed_data()), v(v.typed_data()), lengths(lengths.typed_data()) {}
+
+  // One head of an array [samples, length, heads, width].
+  template <typename Float>
+  Matrix<Float> part(Float* data, int64_t length, int64_t width, int64_t b, int64_t n) const {
+    return {data + (b * length * heads + n) * width, heads * width};
+  }
+
+  Head head(int64_t b, int64_t n) const {
+    return {static_cast<int>(channels), lengths[b], 1 / std::sqrt(static_cast<float>(channels)),
+            part(q, queries, channels, b, n), part(k, keys, channels, b, n),
+            part(v, keys, channels, b, n)};
+  }
+
+  int64_t blocks(int64_t length) const { return samples * heads * ((length + LANES - 1) / LANES); }
+
+  // task(sample, head, first row, rows) of one of the `blocks` of a length.
+  template <typename Task>
+  void block(int64_t i, int64_t length, Task task) const {
+    const int64_t per_head = (length + LANES - 1) / LANES, first = i % per_head * LANES;
+    const int count = std::min<int64_t>(LANES, length - first);
+    task(i / per_head / heads, i / per_head % heads, first, count);
+  }
+};
+
+ffi::Error forward(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Lengths lengths,
+                   ffi::Result<Floats> out, ffi::Result<Floats> log_totals) {
+  const Problem p(q, k, v, lengths);
+  float *out_data = out->typed_data(), *log_data = log_totals->typed_data();
+  in_parallel(threads, p.blocks(p.queries), [=](int64_t i) {
+    p.block(i, p.queries, [=](int64_t b, int64_t n, int first, int count) {
+      forward_block(p.head(b, n), first, count, p.part(out_data, p.queries, p.channels, b, n),
+                    p.part(log_data, p.queries, 1, b, n));
+    });
+  });
+  return ffi::Error::Success();
+}
+
+ffi::Error backward(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Lengths lengths,
+                    Floats gradient, Floats log_totals, Floats means, ffi::Result<Floats> of_q,
+                    ffi::Result<Floats> of_k, ffi::Result<Floats> of_v) {
+  const Problem p(q, k, v, lengths);
+  const float *gradient_data = gradient.typed_data(), *log_data = log_totals.typed_data();
+  const float* mean_data = means.typed_data();
+  float *of_q_data = of_q->typed_data(), *of_k_data = of_k->typed_data();
+  float* of_v_data = of_v->typed_data();
+
+  auto saved = [=](int64_t b, int64_t n) {
+    return Saved{p.part(gradient_data, p.queries, p.channels, b, n),
+                 p.part(log_data, p.queries, 1, b, n), p.part(mean_data, p.queries, 1, b, n)};
+  };
+  auto of_queries = [=](int64_t b, int64_t n, int first, int count) {
+    query_gradient_block(p.head(b, n), saved(b, n), first, count,
+                         p.part(of_q_data, p.queries, p.channels, b, n));
+  };
+  auto of_keys = [=](int64_t b, int64_t n, int first, int count) {
+    const Output of_k = p.part(of_k_data, p.keys, p.channels, b, n);
+    const Output of_v = p.part(of_v_data, p.keys, p.channels, b, n);
+    const int seen = std::clamp(p.lengths[b] - first, 0, count);
+    if (seen) key_gradient_block(p.head(b, n), p.queries, saved(b, n), first, seen, of_k, of_v);
+    for (int row = first + seen; row < first + count; ++row) {
+      std::memset(of_k[row], 0, p.channels * sizeof(float));
+      std::memset(of_v[row], 0, p.channels * sizeof(float));
+    }
+  };
+  const int64_t key_blocks = p.blocks(p.keys);
+  in_parallel(threads, key_blocks + p.blocks(p.queries), [=](int64_t i) {
+    if (i < key_blocks) {
+      p.block(i, p.keys, of_keys);
+    } else {
+      p.block(i - key_blocks, p.queries, of_queries);
+    }
+  });
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_forward, forward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Lengths>()
+                                  .Ret<Floats>()
+                                  .Ret<Floats>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_backward, backward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Lengths>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Ret<Floats>()
+                                  .Ret<Floats>()
+                                  .Ret<Floats>());
