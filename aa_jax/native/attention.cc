@@ -15,7 +15,7 @@ namespace {
 
 using Lengths = ffi::Buffer<ffi::S32>;
 
-constexpr int BLOCK = 64;          // rows whose scores are held at a time
+constexpr int BLOCK = 64;           // rows whose scores are held at a time
 constexpr int MOST_CHANNELS = 256;  // of a head
 
 typedef int32_t Integers __attribute__((vector_size(WIDTH * sizeof(int32_t))));
@@ -190,9 +190,15 @@ struct Problem {
   const int32_t* lengths;
 
   Problem(Floats q, Floats k, Floats v, Lengths lengths)
-      : samples(q.dimensions()[0]), queries(q.dimensions()[1]), keys(k.dimensions()[1]),
-        heads(q.dimensions()[2]), channels(q.dimensions()[3]), q(q.typed_data()),
-        k(k.typed_data()), v(v.typed_data()), lengths(lengths.typed_data()) {}
+      : samples(q.dimensions()[0]),
+        queries(q.dimensions()[1]),
+        keys(k.dimensions()[1]),
+        heads(q.dimensions()[2]),
+        channels(q.dimensions()[3]),
+        q(q.typed_data()),
+        k(k.typed_data()),
+        v(v.typed_data()),
+        lengths(lengths.typed_data()) {}
 
   // One head of an array [samples, length, heads, width].
   template <typename Float>
@@ -201,8 +207,11 @@ struct Problem {
   }
 
   Head head(int64_t b, int64_t n) const {
-    return {static_cast<int>(channels), lengths[b], 1 / std::sqrt(static_cast<float>(channels)),
-            part(q, queries, channels, b, n), part(k, keys, channels, b, n),
+    return {static_cast<int>(channels),
+            lengths[b],
+            1 / std::sqrt(static_cast<float>(channels)),
+            part(q, queries, channels, b, n),
+            part(k, keys, channels, b, n),
             part(v, keys, channels, b, n)};
   }
 

@@ -39,7 +39,9 @@ struct Matrix {
   int64_t stride;
 
   Float* operator[](int64_t row) const { return first + row * stride; }
-  Matrix from(int64_t row, int64_t column = 0) const { return {first + row * stride + column, stride}; }
+  Matrix from(int64_t row, int64_t column = 0) const {
+    return {first + row * stride + column, stride};
+  }
   operator Matrix<const Float>() const { return {first, stride}; }
 };
 
@@ -75,7 +77,8 @@ void multiply_tile(Input a, Input b, int inner, Output out, bool add) {
   }
 }
 
-// V * WIDTH columns of out = a b, or of out = aT b where a is turned; added to what is there, or not.
+// V * WIDTH columns of out = a b, or of out = aT b where a is turned; added to what is there, or
+// not.
 template <bool TURNED = false, int V = VECTORS>
 void multiply(Input a, int rows, Input b, int inner, Output out, bool add = false) {
   in_tiles<ROWS>(rows, [&](int first, auto n) {
@@ -105,7 +108,8 @@ void in_parallel(ffi::ThreadPool threads, int64_t count, Task task) {
       }
     }
   };
-  for (int64_t i = 1; i < std::min(threads.num_threads(), count); ++i) threads.Schedule(decltype(work)(work));
+  for (int64_t i = 1; i < std::min(threads.num_threads(), count); ++i)
+    threads.Schedule(decltype(work)(work));
   work();
   std::unique_lock lock(state->mutex);
   state->all_done.wait(lock, [&] { return state->done == count; });

@@ -16,7 +16,7 @@ def test_every_part_gives_figures(tmp_path):
 
     figures = json.loads(path.read_text())
     assert figures["left_out"] == []
-    assert {row["kernel"] for row in figures["attention"]} == {"xla", "by_head"}
+    assert {row["kernel"] for row in figures["attention"]} >= {"xla", "by_head"}
     for row in figures["attention"]:
         assert row["forward error"] < 2**-7  # bfloat16
         assert row["gradient error"] < 2**-7
