@@ -63,11 +63,8 @@ class SelfAttention(nn.Module):
                 out = jnp.concatenate([self._attend(q[:plain], k[:plain], v[:plain]), out])
         return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
 
-    def _attend(self, q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-        sequences = q.shape[1]
-        q, k, v = (rearrange(y, "b g s (n d) -> (b g) s n d", n=self.num_heads) for y in (q, k, v))
-        out = attention(q, k, v, key_lengths=key_lengths)
-        return rearrange(out, "(b g) s n d -> b g s (n d)", g=sequences)
+    def _attend(self, q: Array, k: Array, v: Array) -> Array:
+        return self._joined(attention(*map(self._by_head, (q, k, v))), q)
 
     def _attend_with_reference(
         self, q: Array, k: Array, v: Array, reference: KeysValues, mask: Array | None
@@ -75,14 +72,23 @@ class SelfAttention(nn.Module):
         sequences, own = k.shape[1:3]
         # Own tokens come first, so that a dropped reference is a shorter key length, which fused
         # kernels accept where they refuse a mask.
+        references = (
+            repeat(r, "b s (n d) -> (b g) s n d", g=sequences, n=self.num_heads) for r in reference
+        )
         k, v = (
-            jnp.concatenate([y, repeat(r.astype(y.dtype), "b s c -> b g s c", g=sequences)], axis=2)
-            for y, r in zip((k, v), reference, strict=True)
+            jnp.concatenate([self._by_head(y), r.astype(y.dtype)], axis=1)
+            for y, r in zip((k, v), references, strict=True)
         )
         lengths = None
         if mask is not None:
-            lengths = repeat(jnp.where(mask, k.shape[2], own), "b -> (b g)", g=sequences)
-        return self._attend(q, k, v, lengths)
+            lengths = repeat(jnp.where(mask, k.shape[1], own), "b -> (b g)", g=sequences)
+        return self._joined(attention(self._by_head(q), k, v, key_lengths=lengths), q)
+
+    def _by_head(self, x: Array) -> Array:
+        return rearrange(x, "b g s (n d) -> (b g) s n d", n=self.num_heads)
+
+    def _joined(self, out: Array, q: Array) -> Array:
+        return rearrange(out, "(b g) s n d -> b g s (n d)", g=q.shape[1])
 
 
 class CrossAttention(nn.Module):

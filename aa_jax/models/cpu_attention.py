@@ -25,6 +25,9 @@ SAVED = "attention"
 MOST_QUERIES, FEWEST_QUERIES = 512, 128
 """Of a head that are taken at once, where their number can be divided so."""
 
+FEW_ROWS = 32
+"""Of matrices that are not worth a product of matrices."""
+
 
 @jax.custom_vjp
 def native(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
@@ -191,8 +194,8 @@ def _short_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, N
     of_logits = (of_logits * q.shape[-1] ** -0.5).astype(q.dtype)
     gradients = (
         _product(of_logits, k),
-        _product(jnp.swapaxes(of_logits, 1, 2), q),
-        _product(jnp.swapaxes(weights, 1, 2).astype(v.dtype), gradient),
+        _turned_product(of_logits, q),
+        _turned_product(weights.astype(v.dtype), gradient),
     )
     return *(rearrange(x.astype(q.dtype), "(b n) s d -> b s n d", n=heads) for x in gradients), None
 
@@ -212,6 +215,14 @@ def masked(logits: Float[Array, "*b s r"], key_lengths: Int[Array, "*c"] | None)
     keys = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
     lengths = key_lengths.reshape(key_lengths.shape + (1,) * (logits.ndim - key_lengths.ndim))
     return jnp.where(keys < lengths, logits, -jnp.inf)
+
+
+def _turned_product(a: Float[Array, "b k m"], b: Float[Array, "b k n"]) -> Float[Array, "b m n"]:
+    """`aᵀ b`; of few rows as a sum over them, which takes half of many small products' time."""
+    if a.shape[1] > FEW_ROWS:
+        return _product(jnp.swapaxes(a, 1, 2), b)
+    a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    return (a[..., None] * b[:, :, None]).sum(1)
 
 
 def _product(a: Array, b: Array) -> Array:

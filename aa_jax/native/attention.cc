@@ -239,41 +239,46 @@ ffi::Error forward(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Length
   return ffi::Error::Success();
 }
 
-ffi::Error backward(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Lengths lengths,
-                    Floats gradient, Floats log_totals, Floats means, ffi::Result<Floats> of_q,
-                    ffi::Result<Floats> of_k, ffi::Result<Floats> of_v) {
-  const Problem p(q, k, v, lengths);
-  const float *gradient_data = gradient.typed_data(), *log_data = log_totals.typed_data();
-  const float* mean_data = means.typed_data();
-  float *of_q_data = of_q->typed_data(), *of_k_data = of_k->typed_data();
-  float* of_v_data = of_v->typed_data();
+Saved saved(const Problem& p, Floats gradient, Floats log_totals, Floats means, int64_t b,
+            int64_t n) {
+  return {p.part<const float>(gradient.typed_data(), p.queries, p.channels, b, n),
+          p.part<const float>(log_totals.typed_data(), p.queries, 1, b, n),
+          p.part<const float>(means.typed_data(), p.queries, 1, b, n)};
+}
 
-  auto saved = [=](int64_t b, int64_t n) {
-    return Saved{p.part(gradient_data, p.queries, p.channels, b, n),
-                 p.part(log_data, p.queries, 1, b, n), p.part(mean_data, p.queries, 1, b, n)};
-  };
-  auto of_queries = [=](int64_t b, int64_t n, int first, int count) {
-    query_gradient_block(p.head(b, n), saved(b, n), first, count,
-                         p.part(of_q_data, p.queries, p.channels, b, n));
-  };
-  auto of_keys = [=](int64_t b, int64_t n, int first, int count) {
+ffi::Error query_gradient(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Lengths lengths,
+                          Floats gradient, Floats log_totals, Floats means,
+                          ffi::Result<Floats> of_q) {
+  const Problem p(q, k, v, lengths);
+  float* of_q_data = of_q->typed_data();
+  in_parallel(threads, p.blocks(p.queries), [=](int64_t i) {
+    p.block(i, p.queries, [=](int64_t b, int64_t n, int first, int count) {
+      query_gradient_block(p.head(b, n), saved(p, gradient, log_totals, means, b, n), first, count,
+                           p.part(of_q_data, p.queries, p.channels, b, n));
+    });
+  });
+  return ffi::Error::Success();
+}
+
+ffi::Error key_gradients(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Lengths lengths,
+                         Floats gradient, Floats log_totals, Floats means, ffi::Result<Floats> of_k,
+                         ffi::Result<Floats> of_v) {
+  const Problem p(q, k, v, lengths);
+  float *of_k_data = of_k->typed_data(), *of_v_data = of_v->typed_data();
+  auto block = [=](int64_t b, int64_t n, int first, int count) {
     const Output of_k = p.part(of_k_data, p.keys, p.channels, b, n);
     const Output of_v = p.part(of_v_data, p.keys, p.channels, b, n);
     const int seen = std::clamp(p.lengths[b] - first, 0, count);
-    if (seen) key_gradient_block(p.head(b, n), p.queries, saved(b, n), first, seen, of_k, of_v);
+    if (seen) {
+      key_gradient_block(p.head(b, n), p.queries, saved(p, gradient, log_totals, means, b, n),
+                         first, seen, of_k, of_v);
+    }
     for (int row = first + seen; row < first + count; ++row) {
       std::memset(of_k[row], 0, p.channels * sizeof(float));
       std::memset(of_v[row], 0, p.channels * sizeof(float));
     }
   };
-  const int64_t key_blocks = p.blocks(p.keys);
-  in_parallel(threads, key_blocks + p.blocks(p.queries), [=](int64_t i) {
-    if (i < key_blocks) {
-      p.block(i, p.keys, of_keys);
-    } else {
-      p.block(i - key_blocks, p.queries, of_queries);
-    }
-  });
+  in_parallel(threads, p.blocks(p.keys), [=](int64_t i) { p.block(i, p.keys, block); });
   return ffi::Error::Success();
 }
 
@@ -289,7 +294,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_forward, forward,
                                   .Ret<Floats>()
                                   .Ret<Floats>());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_backward, backward,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_query_gradient, query_gradient,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Floats>()
@@ -299,6 +304,17 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_backward, backward,
                                   .Arg<Floats>()
                                   .Arg<Floats>()
                                   .Arg<Floats>()
-                                  .Ret<Floats>()
+                                  .Ret<Floats>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_key_gradients, key_gradients,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Lengths>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
                                   .Ret<Floats>()
                                   .Ret<Floats>());

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from aa_jax.native import library
 
-FORWARD, BACKWARD = library.PROGRAMS[:2]
+FORWARD, QUERY_GRADIENT, KEY_GRADIENTS = PROGRAMS = library.PROGRAMS[:3]
 
 MOST_CHANNELS = 256
 """Of a head, for which there is room on the stack."""
@@ -44,10 +45,26 @@ def backward(
       log_totals: from `forward`.
       means: the sums over channels of the result times its gradient.
     """
-    results = (q.shape, k.shape, v.shape)
-    return library.call(BACKWARD, results, q, k, v, key_lengths, gradient, log_totals, means)
+    per_query = gradient, log_totals, means
+    (of_q,) = library.call(QUERY_GRADIENT, (q.shape,), q, k, v, key_lengths, *per_query)
+    # In a call of their own those of a reference's keys, which where it is frozen nobody reads.
+    own = min(q.shape[1], k.shape[1])
+    of_k, of_v = [], []
+    for part in (slice(own), slice(own, None)) if own < k.shape[1] else (slice(None),):
+        some_k, some_v = k[:, part], v[:, part]
+        seen = jnp.clip(key_lengths - (part.start or 0), 0, some_k.shape[1])
+        some = library.call(
+            KEY_GRADIENTS, (some_k.shape, some_v.shape), q, some_k, some_v, seen, *per_query
+        )
+        of_k.append(some[0])
+        of_v.append(some[1])
+    return of_q, jnp.concatenate(of_k, axis=1), jnp.concatenate(of_v, axis=1)
 
 
 def flops(name: str, q: tuple[int, ...], k: tuple[int, ...]) -> float:
-    """Of plain attention between queries and keys of these shapes: two products, four backward."""
-    return {FORWARD: 2, BACKWARD: 4}[name] * 2.0 * math.prod(q) * k[1]
+    """Of plain attention between queries and keys of these shapes.
+
+    Two products forward, four backward: not those by which the backward pass finds weights again.
+    """
+    products = {FORWARD: 2, QUERY_GRADIENT: 1, KEY_GRADIENTS: 3}[name]
+    return products * 2.0 * math.prod(q) * k[1]

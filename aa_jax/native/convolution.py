@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from aa_jax.native import library
 
-CONVOLVE, KERNEL_GRADIENT = library.PROGRAMS[2:]
+CONVOLVE, KERNEL_GRADIENT = library.PROGRAMS[3:]
 
 PIXELS, POINTS = 4, 36
 """A tile's side, and the numbers that it is transformed to."""

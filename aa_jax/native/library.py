@@ -16,7 +16,8 @@ SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
 
 PROGRAMS = (
     "aa_jax_attention_forward",
-    "aa_jax_attention_backward",
+    "aa_jax_attention_query_gradient",
+    "aa_jax_attention_key_gradients",
     "aa_jax_convolve",
     "aa_jax_kernel_gradient",
 )
