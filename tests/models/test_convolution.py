@@ -78,14 +78,14 @@ def test_convolutions_of_many_channels_multiply_a_part_as_much(side, part):
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(
-    ("shape", "features"),
+    ("shape", "features", "dtype"),
     [
-        ((1, 1, 1, 16), 16),
-        ((3, 13, 10, 48), 80),  # neither side is a number of whole tiles
-        ((2, 64, 68, 32), 16),  # more tiles than are transformed at a time
-        ((1, 8, 8, 176), 16),  # more channels than a product sums at a time
+        ((1, 1, 1, 16), 16, jnp.float32),
+        ((3, 13, 10, 48), 80, jnp.float32),  # neither side is a number of whole tiles
+        ((2, 64, 68, 32), 16, jnp.float32),  # more tiles than are transformed at a time
+        ((1, 8, 8, 176), 16, jnp.float32),  # more channels than a product sums at a time
+        ((1, 8, 8, 32), 32, jnp.bfloat16),
     ],
 )
 def test_native_convolutions_are_xlas(shape, features, dtype, monkeypatch):
