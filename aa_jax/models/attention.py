@@ -21,6 +21,9 @@ KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 TOKENS_AT_ONCE = 2**11
 """Of a feed-forward network on a CPU; what lies between its layers then fits the caches."""
 
+UNROLLED = 4
+"""Times that is done without a loop, which would copy what the backward pass reads."""
+
 
 class SelfAttention(nn.Module):
     """Self-attention of g sequences per sample, all of which may also see one reference.
@@ -147,10 +150,12 @@ class FeedForward(nn.Module):
         whole = tokens <= TOKENS_AT_ONCE or tokens % TOKENS_AT_ONCE or not on_one_cpu()
         if whole or self.is_initializing():
             return compute(self, x)
+        times = tokens // TOKENS_AT_ONCE
         loop = nn.scan(
             lambda self, _, x: (None, compute(self, x)),
             variable_broadcast="params",
             split_rngs={"params": False},
+            unroll=times if times <= UNROLLED else 1,
         )
         return loop(self, None, x.reshape(-1, TOKENS_AT_ONCE, channels))[1].reshape(x.shape)
 

@@ -208,7 +208,7 @@ struct Problem {
 
   Head head(int64_t b, int64_t n) const {
     return {static_cast<int>(channels),
-            lengths[b],
+            static_cast<int>(std::min<int64_t>(lengths[b], keys)),
             1 / std::sqrt(static_cast<float>(channels)),
             part(q, queries, channels, b, n),
             part(k, keys, channels, b, n),
@@ -268,10 +268,11 @@ ffi::Error key_gradients(ffi::ThreadPool threads, Floats q, Floats k, Floats v, 
   auto block = [=](int64_t b, int64_t n, int first, int count) {
     const Output of_k = p.part(of_k_data, p.keys, p.channels, b, n);
     const Output of_v = p.part(of_v_data, p.keys, p.channels, b, n);
-    const int seen = std::clamp(p.lengths[b] - first, 0, count);
+    const Head head = p.head(b, n);
+    const int seen = std::clamp(head.keys - first, 0, count);
     if (seen) {
-      key_gradient_block(p.head(b, n), p.queries, saved(p, gradient, log_totals, means, b, n),
-                         first, seen, of_k, of_v);
+      key_gradient_block(head, p.queries, saved(p, gradient, log_totals, means, b, n), first, seen,
+                         of_k, of_v);
     }
     for (int row = first + seen; row < first + count; ++row) {
       std::memset(of_k[row], 0, p.channels * sizeof(float));
