@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from aa_jax.native import library
 
-FORWARD, QUERY_GRADIENT, KEY_GRADIENTS = PROGRAMS = library.PROGRAMS[:3]
+FORWARD, QUERY_GRADIENT, KEY_GRADIENTS = library.PROGRAMS[:3]
+
+PRODUCTS = {FORWARD: 2, QUERY_GRADIENT: 1, KEY_GRADIENTS: 3}
+"""Of queries and keys in plain attention: not those by which gradients find weights again."""
 
 MOST_CHANNELS = 256
 """Of a head, for which there is room on the stack."""
@@ -59,12 +60,3 @@ def backward(
         of_k.append(some[0])
         of_v.append(some[1])
     return of_q, jnp.concatenate(of_k, axis=1), jnp.concatenate(of_v, axis=1)
-
-
-def flops(name: str, q: tuple[int, ...], k: tuple[int, ...]) -> float:
-    """Of plain attention between queries and keys of these shapes.
-
-    Two products forward, four backward: not those by which the backward pass finds weights again.
-    """
-    products = {FORWARD: 2, QUERY_GRADIENT: 1, KEY_GRADIENTS: 3}[name]
-    return products * 2.0 * math.prod(q) * k[1]

@@ -66,9 +66,9 @@ def _count_scores(eqn: Any) -> float:
 
 def _count_native(name: str, eqn: Any) -> float:
     """Of C++ of this package: attention's as cuDNN's, convolutions' what they compute."""
+    if name in native_attention.PRODUCTS:
+        return native_attention.PRODUCTS[name] * _count_scores(eqn)
     first, second = (x.aval.shape for x in eqn.invars[:2])
-    if name in native_attention.PROGRAMS:
-        return native_attention.flops(name, first, second)
     if name in (native_convolution.CONVOLVE, native_convolution.KERNEL_GRADIENT):
         return native_convolution.flops(first, second[3])
     return 0.0

@@ -6,15 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from native_code import needs_compiler
 
 from aa_jax.models import attention_kernels, convolution
 from aa_jax.models.convolution import conv3x3
-from aa_jax.native import library
 from aa_jax.training import flops
-
-needs_compiler = pytest.mark.skipif(
-    bool(library.obstacle()), reason=f"native code {library.obstacle()}"
-)
 
 
 def loss_and_gradients(shape, features, dtype):

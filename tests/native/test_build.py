@@ -4,13 +4,9 @@ import ctypes
 import os
 
 import pytest
+from native_code import needs_compiler
 
-from aa_jax.native import library
 from aa_jax.native.build import BuildError, build
-
-needs_compiler = pytest.mark.skipif(
-    bool(library.obstacle()), reason=f"native code {library.obstacle()}"
-)
 
 
 @pytest.fixture
