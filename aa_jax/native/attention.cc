@@ -215,12 +215,12 @@ struct Problem {
             part(v, keys, channels, b, n)};
   }
 
-  int64_t blocks(int64_t length) const { return samples * heads * ((length + LANES - 1) / LANES); }
+  int64_t blocks(int64_t length) const { return samples * heads * parts(length, LANES); }
 
   // task(sample, head, first row, rows) of one of the `blocks` of a length.
   template <typename Task>
   void block(int64_t i, int64_t length, Task task) const {
-    const int64_t per_head = (length + LANES - 1) / LANES, first = i % per_head * LANES;
+    const int64_t per_head = parts(length, LANES), first = i % per_head * LANES;
     const int count = std::min<int64_t>(LANES, length - first);
     task(i / per_head / heads, i / per_head % heads, first, count);
   }
@@ -283,39 +283,22 @@ ffi::Error key_gradients(ffi::ThreadPool threads, Floats q, Floats k, Floats v, 
   return ffi::Error::Success();
 }
 
+auto attention() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Floats>()
+      .Arg<Floats>()
+      .Arg<Floats>()
+      .Arg<Lengths>();
+}
+
+auto gradients() { return attention().Arg<Floats>().Arg<Floats>().Arg<Floats>(); }
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_forward, forward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Lengths>()
-                                  .Ret<Floats>()
-                                  .Ret<Floats>());
-
+                              attention().Ret<Floats>().Ret<Floats>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_query_gradient, query_gradient,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Lengths>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Ret<Floats>());
-
+                              gradients().Ret<Floats>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_attention_key_gradients, key_gradients,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Lengths>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Ret<Floats>()
-                                  .Ret<Floats>());
+                              gradients().Ret<Floats>().Ret<Floats>());

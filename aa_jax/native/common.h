@@ -32,6 +32,9 @@ inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned
 inline void store(float* to, Vector x) { *reinterpret_cast<Unaligned*>(to) = x; }
 inline Vector all(float x) { return x - Vector{}; }
 
+// How many parts of a size a whole has, the last of which may be smaller.
+inline int64_t parts(int64_t whole, int64_t size) { return (whole + size - 1) / size; }
+
 // A matrix in memory, or a part of one.
 template <typename Float>
 struct Matrix {

@@ -20,16 +20,21 @@ constexpr float A = 0.75f, B = 1.5f, A2 = A * A, B2 = B * B;
 
 // --- transforms of one side of a tile -----------------------------------------------------------
 
+// A polynomial at A, -A, B and -B, out of its even and odd powers there.
+void at_points(Vector a_even, Vector a_odd, Vector b_even, Vector b_odd, Vector* out, int step) {
+  out[1 * step] = a_even + a_odd;
+  out[2 * step] = a_even - a_odd;
+  out[3 * step] = b_even + b_odd;
+  out[4 * step] = b_even - b_odd;
+}
+
 void transform_tile(const Vector* d, int step, Vector* out) {
   const Vector d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
   const Vector d4 = d[4 * step], d5 = d[5 * step];
   const Vector a_even = d4 - B2 * d2, a_odd = A * (d3 - B2 * d1);
   const Vector b_even = d4 - A2 * d2, b_odd = B * (d3 - A2 * d1);
   out[0] = d4 - (A2 + B2) * d2 + A2 * B2 * d0;
-  out[1 * step] = a_even + a_odd;
-  out[2 * step] = a_even - a_odd;
-  out[3 * step] = b_even + b_odd;
-  out[4 * step] = b_even - b_odd;
+  at_points(a_even, a_odd, b_even, b_odd, out, step);
   out[5 * step] = d5 - (A2 + B2) * d3 + A2 * B2 * d1;
 }
 
@@ -42,10 +47,7 @@ void transform_kernel(const Vector* g, int step, Vector* out, int out_step) {
   const Vector a_even = OF_A * (g0 + A2 * g2), a_odd = (OF_A * A) * g1;
   const Vector b_even = OF_B * (g0 + B2 * g2), b_odd = (OF_B * B) * g1;
   out[0] = OF_0 * g0;
-  out[1 * out_step] = a_even + a_odd;
-  out[2 * out_step] = a_even - a_odd;
-  out[3 * out_step] = b_even + b_odd;
-  out[4 * out_step] = b_even - b_odd;
+  at_points(a_even, a_odd, b_even, b_odd, out, out_step);
   out[5 * out_step] = g2;
 }
 
@@ -65,10 +67,7 @@ void transform_gradient(const Vector* y, int step, Vector* out, int out_step) {
   const Vector a_even = y0 + A2 * y2, a_odd = A * (y1 + A2 * y3);
   const Vector b_even = y0 + B2 * y2, b_odd = B * (y1 + B2 * y3);
   out[0] = y0;
-  out[1 * out_step] = a_even + a_odd;
-  out[2 * out_step] = a_even - a_odd;
-  out[3 * out_step] = b_even + b_odd;
-  out[4 * out_step] = b_even - b_odd;
+  at_points(a_even, a_odd, b_even, b_odd, out, out_step);
   out[5 * out_step] = y3;
 }
 
@@ -93,8 +92,8 @@ struct Problem {
         channels(x.dimensions()[3]),
         features(features) {}
 
-  int64_t down() const { return (height + PIXELS - 1) / PIXELS; }
-  int64_t across() const { return (width + PIXELS - 1) / PIXELS; }
+  int64_t down() const { return parts(height, PIXELS); }
+  int64_t across() const { return parts(width, PIXELS); }
   int64_t tiles() const { return pictures * down() * across(); }
   int64_t chunk() const { return std::min<int64_t>(CHUNK, tiles()); }
 };
@@ -112,14 +111,24 @@ void kernel_stage(const Problem& p, const float* kernel, int64_t c, float* trans
   }
 }
 
-// Where in pictures [n h w] a tile has its first pixel of the result.
+// Where in pictures [n h w] a tile has its first pixel of the result, and how many are inside.
 struct Place {
+  const Problem& p;
   int64_t picture, row, column;
 
   Place(const Problem& p, int64_t tile)
-      : picture(tile / p.across() / p.down()),
+      : p(p),
+        picture(tile / p.across() / p.down()),
         row(tile / p.across() % p.down() * PIXELS),
         column(tile % p.across() * PIXELS) {}
+
+  int rows() const { return std::min<int64_t>(PIXELS, p.height - row); }
+  int columns() const { return std::min<int64_t>(PIXELS, p.width - column); }
+
+  // Of all pixels the one that lies so many rows and columns from the first.
+  int64_t pixel(int i, int j) const {
+    return (picture * p.height + row + i) * p.width + column + j;
+  }
 };
 
 // A tile of x [n h w c] to [points, place in chunk, c].
@@ -130,8 +139,7 @@ void tile_stage(const Problem& p, const float* x, int64_t tile, int64_t place, f
     for (int j = 0; j < TILE; ++j) {
       const int64_t row = at.row + i - 1, column = at.column + j - 1;
       const bool inside = row >= 0 && row < p.height && column >= 0 && column < p.width;
-      const int64_t pixel = (at.picture * p.height + row) * p.width + column;
-      pixels[TILE * i + j] = inside ? x + pixel * p.channels : nullptr;
+      pixels[TILE * i + j] = inside ? x + at.pixel(i - 1, j - 1) * p.channels : nullptr;
     }
   }
   for (int64_t c = 0; c < p.channels; c += WIDTH) {
@@ -161,18 +169,15 @@ void product_stage(Input a, int rows, Input b, int64_t inner, int64_t columns, O
 // [points, place in chunk, f] of a tile to its pixels of y [n h w f].
 void pixel_stage(const Problem& p, const float* products, int64_t tile, int64_t place, float* y) {
   const Place at(p, tile);
-  const int rows = std::min<int64_t>(PIXELS, p.height - at.row);
-  const int columns = std::min<int64_t>(PIXELS, p.width - at.column);
   for (int64_t f = 0; f < p.features; f += WIDTH) {
     Vector m[POINTS], half[PIXELS * TILE], pixels[PIXELS * PIXELS];
     for (int i = 0; i < POINTS; ++i)
       m[i] = load(products + (i * p.chunk() + place) * p.features + f);
     for (int j = 0; j < TILE; ++j) transform_pixels(m + j, TILE, half + j, TILE);
     for (int i = 0; i < PIXELS; ++i) transform_pixels(half + TILE * i, 1, pixels + PIXELS * i, 1);
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < columns; ++j) {
-        const int64_t pixel = (at.picture * p.height + at.row + i) * p.width + at.column + j;
-        store(y + pixel * p.features + f, pixels[PIXELS * i + j]);
+    for (int i = 0; i < at.rows(); ++i) {
+      for (int j = 0; j < at.columns(); ++j) {
+        store(y + at.pixel(i, j) * p.features + f, pixels[PIXELS * i + j]);
       }
     }
   }
@@ -182,14 +187,11 @@ void pixel_stage(const Problem& p, const float* products, int64_t tile, int64_t 
 void gradient_stage(const Problem& p, const float* gradient, int64_t tile, int64_t place,
                     float* transformed) {
   const Place at(p, tile);
-  const int rows = std::min<int64_t>(PIXELS, p.height - at.row);
-  const int columns = std::min<int64_t>(PIXELS, p.width - at.column);
   for (int64_t f = 0; f < p.features; f += WIDTH) {
     Vector pixels[PIXELS * PIXELS] = {}, half[TILE * PIXELS], whole[POINTS];
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < columns; ++j) {
-        const int64_t pixel = (at.picture * p.height + at.row + i) * p.width + at.column + j;
-        pixels[PIXELS * i + j] = load(gradient + pixel * p.features + f);
+    for (int i = 0; i < at.rows(); ++i) {
+      for (int j = 0; j < at.columns(); ++j) {
+        pixels[PIXELS * i + j] = load(gradient + at.pixel(i, j) * p.features + f);
       }
     }
     for (int j = 0; j < PIXELS; ++j) transform_gradient(pixels + j, PIXELS, half + j, PIXELS);
@@ -228,10 +230,10 @@ struct Scratch {
 // task(point, first row, rows) for some rows at a time of all points' products.
 template <typename Task>
 void over_products(ffi::ThreadPool threads, int64_t rows, Task task) {
-  const int64_t parts = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-  in_parallel(threads, POINTS * parts, [=](int64_t i) {
-    const int64_t row = i % parts * ROWS_AT_ONCE;
-    task(i / parts, row, std::min<int64_t>(ROWS_AT_ONCE, rows - row));
+  const int64_t per_point = parts(rows, ROWS_AT_ONCE);
+  in_parallel(threads, POINTS * per_point, [=](int64_t i) {
+    const int64_t row = i % per_point * ROWS_AT_ONCE;
+    task(i / per_point, row, std::min<int64_t>(ROWS_AT_ONCE, rows - row));
   });
 }
 
@@ -285,20 +287,16 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats x, Floats gradient,
   return ffi::Error::Success();
 }
 
+auto program() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Floats>()
+      .Arg<Floats>()
+      .Ret<Floats>()
+      .Ret<Floats>();
+}
+
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_convolve, convolve,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Ret<Floats>()
-                                  .Ret<Floats>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_kernel_gradient, kernel_gradient,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Ret<Floats>()
-                                  .Ret<Floats>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_convolve, convolve, program());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_kernel_gradient, kernel_gradient, program());
