@@ -7,16 +7,17 @@
 One compiled step of fixed shape, [one window per device, t frames], is driven from the host over
 timesteps and windows. Latents and what the sampler remembers live on the host, and so does the sum
 of the windows' predictions of a frame, until the last of its windows is done; skeletons are encoded
-window by window, and frames decoded as they are asked for. So nothing compiled and nothing on the
-device grows with the video.
+once if a file can keep their features, otherwise window by window in every step; frames are decoded
+as they are asked for. So nothing compiled and nothing on the device grows with the video.
 Windows are spread over the devices of a mesh with one axis, `context`.
 """
 
 from __future__ import annotations
 
 import functools
+import mmap
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +33,12 @@ from aa_jax.models.image_encoder import preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import pipeline as pipeline_lib
 from aa_jax.sampling.pipeline import Conditions, Pipeline, SamplingError
+from aa_jax.sampling.pose_features import PoseFeatures, Skeletons, encode_poses
 from aa_jax.sampling.resume import StateFile
-from aa_jax.sampling.windows import Plan, Windows
+from aa_jax.sampling.windows import Plan, Windows, chunks
 
 Frames = Int[np.ndarray, " t"]
 Latents = Float[np.ndarray, "t h w c"]
-
-
-class Skeletons(Protocol):
-    """Skeleton pictures uint8 [t, h, w, 3]: an array, or what draws those that are asked for."""
-
-    shape: tuple[int, ...]
-
-    def __getitem__(self, frames: Int[np.ndarray, ...]) -> UInt8[np.ndarray, "... h w 3"]: ...
 
 
 class Step(NamedTuple):
@@ -135,6 +129,7 @@ def animate(
         resize(reference, width, height)[None],
         preprocess(reference, pipeline.model.image_encoder.image_size)[None],
     )
+    poses = encode_poses(pipeline, params, skeletons, chunk=windows.frames)
     done, latest = (state.load() if state else None) or (
         0,
         State(initial_noise(pipeline, seed, frames, height, width, chunk=windows.frames)),
@@ -143,7 +138,7 @@ def animate(
     first = f"from step {done + 1} " if done else ""
     report(f"denoising {frames} frames in {steps} steps {first}({count} windows)")
     for step in denoise(
-        pipeline, params, *conditions, skeletons, *latest,
+        pipeline, params, *conditions, poses, *latest,
         windows=windows, first_step=done, devices=devices, progress=progress, **settings,
     ):  # fmt: skip
         latest = step.state
@@ -170,10 +165,12 @@ def initial_noise(
 ) -> Float[np.ndarray, "t h w c"]:
     """`Pipeline.noise` on the host, drawn `chunk` frames at a time."""
     noise = None
-    for indices in _chunks(np.arange(frames), chunk):
+    for indices in chunks(np.arange(frames), chunk):
         drawn = np.asarray(pipeline.noise(seed, indices, height, width))
         if noise is None:
-            noise = np.empty((frames, *drawn.shape[1:]), drawn.dtype)
+            # Not in the heap, where it would fill the places of the programs' buffers.
+            room = mmap.mmap(-1, frames * drawn[0].nbytes)
+            noise = np.frombuffer(room, drawn.dtype).reshape(frames, *drawn.shape[1:])
         noise[indices] = drawn
     return noise
 
@@ -183,7 +180,7 @@ def denoise(
     params: PyTree,
     image_embeds: Float[jax.Array, "1 1 d"],
     reference: Reference,
-    skeletons: Skeletons,
+    poses: PoseFeatures | Skeletons,
     latents: Float[np.ndarray, "t h w c"],
     history: tuple[Float[np.ndarray, "t h w c"], ...] = (),
     *,
@@ -205,8 +202,8 @@ def denoise(
       params: parameter trees by network name.
       image_embeds: the reference picture's embedding.
       reference: the reference picture's keys and values.
-      skeletons: skeleton pictures.
-      latents: before step `first_step`.
+      poses: features of skeleton pictures, or these.
+      latents: before step `first_step`; changed in place, to save memory.
       history: what the sampler remembers there; nothing before the first step.
       windows: how the video is cut.
       steps: in all.
@@ -227,9 +224,9 @@ def denoise(
     method = Sampler(sampler, pipeline.schedule, float(eta))
     rows = list(samplers.rows(method.plan(steps)))
     key = pipeline_lib.stream(seed, "ddim")
-    state = State(latents, history) if history else method.start(latents)
-    state = jax.tree.map(np.array, state)
-    latents = state.latents
+    latents = np.require(latents, requirements="W")
+    history = history or method.start(latents).history
+    state = State(latents, jax.tree.map(np.array, history))
     plans = [windows.plan(len(latents), step=i, steps=steps) for i in range(steps)]
     total = sum(len(plan.frames) for plan in plans[first_step:])
     with tqdm(total=total, unit="window", disable=not progress, leave=False) as bar:
@@ -237,9 +234,9 @@ def denoise(
             bar.set_description(f"step {i + 1} of {steps}")
             advance = functools.partial(_advance, method, rows[i], jax.random.fold_in(key, i))
             now = rows[i].timestep
-            for done, frames, prediction in predict(skeletons, latents, now, plans[i]):
+            for done, frames, prediction in predict(poses, latents, now, plans[i]):
                 observe(i, frames, prediction)
-                for part in _chunks(np.arange(len(frames)), windows.frames):
+                for part in chunks(np.arange(len(frames)), windows.frames):
                     some = frames[part]
                     new = advance(prediction[part], _frames_of(state, some), some)
                     for array, values in zip(*map(jax.tree.leaves, (state, new)), strict=True):
@@ -252,16 +249,6 @@ def _frames_of(state: State, frames: Frames) -> State:
     return jax.tree.map(lambda x: x[frames], state)
 
 
-def _chunks(indices: Frames, size: int) -> Iterator[Frames]:
-    """Indices in chunks of one size, so that one compiled shape serves all.
-
-    The last chunk repeats the last index.
-    """
-    for start in range(0, len(indices), size):
-        chunk = indices[start : start + size]
-        yield np.pad(chunk, (0, size - len(chunk)), "edge")
-
-
 def _predictor(
     pipeline: Pipeline,
     params: PyTree,
@@ -269,7 +256,9 @@ def _predictor(
     reference: Reference,
     guidance_scale: float,
     devices: Sequence[jax.Device],
-) -> Callable[[Skeletons, Latents, Any, Plan], Iterator[tuple[int, Frames, Latents]]]:
+) -> Callable[
+    [PoseFeatures | Skeletons, Latents, Any, Plan], Iterator[tuple[int, Frames, Latents]]
+]:
     """A function of one step that yields predictions of frames whose last window is done.
 
     It yields the number of windows done since, the frames' indices and their predictions. The
@@ -280,16 +269,16 @@ def _predictor(
     constant = jax.device_put((params, image_embeds, reference), everywhere)
     scale = np.float32(guidance_scale)
 
-    def launch(skeletons, latents, timestep, plan: Plan) -> jax.Array:
+    def launch(poses, latents, timestep, plan: Plan) -> jax.Array:
         """Starts the denoising of at most one window per device."""
         missing = len(devices) - len(plan.frames)
         frames = np.pad(plan.frames, ((0, missing), (0, 0)), "edge")
-        inputs = jax.device_put((latents[frames], skeletons[frames]), windowed)
+        inputs = jax.device_put((latents[frames], poses[frames]), windowed)
         return _predict_windows(
             pipeline, guidance_scale > 1, mesh, *constant, *inputs, timestep, scale
         )
 
-    def predict(skeletons, latents, timestep, plan: Plan):
+    def predict(poses, latents, timestep, plan: Plan):
         last_window = {frame: w for w, row in enumerate(plan.frames.tolist()) for frame in row}
         sums: dict[int, np.ndarray] = {}
 
@@ -310,7 +299,7 @@ def _predictor(
         running = None  # one launch ahead of the sums: the host works while the devices do
         for start in range(0, len(plan.frames), len(devices)):
             part = Plan(*(rows[start : start + len(devices)] for rows in plan))
-            launched = start, part, launch(skeletons, latents, timestep, part)
+            launched = start, part, launch(poses, latents, timestep, part)
             if running:
                 yield add(*running)
             running = launched
@@ -328,20 +317,23 @@ def _predict_windows(
     image_embeds: Any,
     reference: Reference,
     latents: Any,
-    skeletons: Any,
+    poses: Any,
     timestep: Any,
     guidance_scale: Any,
 ) -> jax.Array:
     """Predictions [n, t, h, w, c] of n windows, each denoised whole on one device."""
 
-    def local(params, image_embeds, reference, latents, skeletons, timestep, guidance_scale):
+    def local(params, image_embeds, reference, latents, poses, timestep, guidance_scale):
+        if poses.dtype == jnp.uint8:  # still pictures
+            poses = pipeline_lib.encode_skeletons(pipeline, params, poses)
+
         def repeated(x):
             return jnp.broadcast_to(x, (len(latents), *x.shape[1:]))
 
         conditions = Conditions(
             image_embeds=repeated(image_embeds),
             reference=jax.tree.map(repeated, reference),
-            pose_features=pipeline_lib.encode_skeletons(pipeline, params, skeletons),
+            pose_features=poses,
         )
         scale = guidance_scale if guided else None
         return pipeline_lib.predictor(pipeline, params, conditions, scale)(latents, timestep)
@@ -351,7 +343,7 @@ def _predict_windows(
         mesh=mesh,
         in_specs=(P(), P(), P(), P("context"), P("context"), P(), P()),
         out_specs=P("context"),
-    )(params, image_embeds, reference, latents, skeletons, timestep, guidance_scale)
+    )(params, image_embeds, reference, latents, poses, timestep, guidance_scale)
 
 
 @functools.partial(jax.jit, static_argnums=0)

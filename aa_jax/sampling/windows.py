@@ -181,6 +181,16 @@ def uniform_windows(
             ]
 
 
+def chunks(indices: Int[np.ndarray, " t"], size: int) -> Iterator[Int[np.ndarray, " size"]]:
+    """Indices in chunks of one size, so that one compiled shape serves all.
+
+    The last chunk repeats the last index.
+    """
+    for start in range(0, len(indices), size):
+        chunk = indices[start : start + size]
+        yield np.pad(chunk, (0, size - len(chunk)), "edge")
+
+
 def ordered_halving(step: int) -> float:
     """The step's 64 bits read backwards as a binary fraction: 0, 1/2, 1/4, 3/4, 1/8, 5/8, ..."""
     return int(f"{step:064b}"[::-1], 2) / 2**64

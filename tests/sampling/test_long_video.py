@@ -65,7 +65,7 @@ def denoise(skeletons, noise, devices=1, **settings):
     """Latents after every step."""
     defaults = {"windows": WINDOWS, "steps": STEPS, "guidance_scale": 1.0}
     steps = long_video.denoise(
-        PIPELINE, {}, np.zeros((1, 1, 16)), {}, skeletons, noise,
+        PIPELINE, {}, np.zeros((1, 1, 16)), {}, skeletons, noise.copy(),
         devices=jax.devices()[:devices], **(defaults | settings),
     )  # fmt: skip
     return [step.latents.copy() for step in steps]
@@ -106,7 +106,7 @@ def test_every_sampler_is_its_own_loop(name, frame_model, long_skeletons, noise)
     inputs = PIPELINE, {}, np.zeros((1, 1, 16)), {}, long_skeletons
     states = [
         jax.tree.map(np.copy, step.state)
-        for step in long_video.denoise(*inputs, noise, devices=jax.devices()[:1], **settings)
+        for step in long_video.denoise(*inputs, noise.copy(), devices=jax.devices()[:1], **settings)
     ]
     np.testing.assert_allclose([x.latents for x in states], expected, rtol=1e-5, atol=1e-5)
     rest = long_video.denoise(
@@ -194,7 +194,7 @@ def test_windows_on_two_devices_are_a_plain_loop(params, encoded, long_skeletons
 
     # when windows are spread over two devices, two windows at a time
     steps = long_video.denoise(
-        PIPELINE, params, *encoded, long_skeletons, noise,
+        PIPELINE, params, *encoded, long_skeletons, noise.copy(),
         windows=WINDOWS, steps=STEPS, guidance_scale=3.5, devices=jax.devices()[:2],
     )  # fmt: skip
 
@@ -203,7 +203,7 @@ def test_windows_on_two_devices_are_a_plain_loop(params, encoded, long_skeletons
         np.testing.assert_allclose(step.latents, latents, rtol=0, atol=1e-4 * np.abs(latents).max())
     programs = long_video._predict_windows._cache_size(), long_video._advance._cache_size()
     shorter = long_video.denoise(
-        PIPELINE, params, *encoded, long_skeletons[:7], noise[:7],
+        PIPELINE, params, *encoded, long_skeletons[:7], noise[:7].copy(),
         windows=WINDOWS, steps=2, guidance_scale=2.0, devices=jax.devices()[:2],
     )  # fmt: skip
     assert next(iter(shorter)).latents.shape == noise[:7].shape
