@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from aa_jax.models import sharding
 from aa_jax.models.attention_kernels import attention, on_one_cpu
+from aa_jax.native import tokens
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""
@@ -168,6 +169,23 @@ class GEGLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s f"]:
-        x = nn.Dense(2 * self.features, dtype=self.dtype, name="proj")(x)
-        value, gate = jnp.split(x, 2, axis=-1)
+        h, bias = _Projection(2 * self.features, dtype=self.dtype, name="proj")(x)
+        if on_one_cpu() and not tokens.obstacle(self.dtype, self.features):
+            return tokens.geglu(h, bias)
+        value, gate = jnp.split(h + jnp.broadcast_to(bias, h.shape), 2, axis=-1)
         return value * nn.gelu(gate, approximate=False)
+
+
+class _Projection(nn.Module):
+    """`nn.Dense` whose bias is still to be added."""
+
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*s c"]) -> tuple[Float[Array, "*s f"], Float[Array, " f"]]:
+        shape = x.shape[-1], self.features
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[1:], jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x @ kernel, bias

@@ -1,15 +1,17 @@
 """Kernels of scaled dot-product attention, and which of them a call takes.
 
-    xla       plain products around a float32 softmax; runs everywhere
-    native    C++ of this package: CPUs, long sequences
-    by_head   one head of one sample after the other: CPUs, long sequences, without a compiler
-    short     products of batches of matrices: CPUs, short sequences
-    cudnn     cuDNN's fused attention, by `jax.nn.dot_product_attention`: NVIDIA GPUs, 16 bits
-    pallas    jax's splash attention: TPUs
-    blocked   `xla` in blocks of queries, with the memory of a fused kernel: for plans
+    xla           plain products around a float32 softmax; runs everywhere
+    native        C++ of this package: CPUs, long sequences
+    by_head       one head of one sample after the other: CPUs, long sequences, without a compiler
+    native_short  C++ of this package: CPUs, short sequences
+    short         products of batches of matrices: CPUs, short sequences, without a compiler
+    cudnn         cuDNN's fused attention, by `jax.nn.dot_product_attention`: NVIDIA GPUs, 16 bits
+    pallas        jax's splash attention: TPUs
+    blocked       `xla` in blocks of queries, with the memory of a fused kernel: for plans
 
 `attention` chooses among all but the last by the platform that a program is traced for, by dtype,
-head dimension and lengths. Short sequences, such as the frames of a clip, take `xla` or `short`.
+head dimension and lengths. Short sequences, such as the frames of a clip, take `xla` or
+one of the two for them.
 The environment variable AA_JAX_ATTENTION (`auto`, `xla`, `cudnn`, `pallas`, `native`, `by_head`)
 makes long ones take one kernel and refuses what it cannot do.
 """
@@ -35,7 +37,7 @@ from aa_jax.config import ConfigError
 from aa_jax.models import cpu_attention, sharding
 from aa_jax.models.cpu_attention import SAVED, masked, scaled
 from aa_jax.native import library
-from aa_jax.native.attention import MOST_CHANNELS
+from aa_jax.native.attention import FEWEST_SHORT_CHANNELS, MOST_CHANNELS, SHORT
 
 LONG = 2**13
 """Scores per head (queries times keys) from which on there is a choice of kernels."""
@@ -237,6 +239,10 @@ def _native_obstacle(call: Call) -> str:
     return library.obstacle()
 
 
+def _short_obstacle(call: Call) -> str:
+    return "is for short sequences"
+
+
 def _cudnn_obstacle(call: Call) -> str:
     if call.platform != "gpu" or not call.capability:
         return f"runs on NVIDIA GPUs, not on {call.platform}"
@@ -263,7 +269,8 @@ KERNELS = {
     "pallas": Kernel(pallas, _pallas_obstacle),
     "native": Kernel(cpu_attention.native, _native_obstacle),
     "by_head": Kernel(cpu_attention.by_head, _by_head_obstacle),
-    "short": Kernel(cpu_attention.short, lambda call: "is for short sequences"),
+    "native_short": Kernel(cpu_attention.native_short, _short_obstacle),
+    "short": Kernel(cpu_attention.short, _short_obstacle),
     "xla": Kernel(xla),
     "blocked": Kernel(blocked),
 }
@@ -318,11 +325,16 @@ def attention(
     Raises:
       ConfigError: AA_JAX_ATTENTION names no kernel, or one that cannot take this call.
     """
-    if q.shape[1] * k.shape[1] >= LONG:
-        name = choose(call_for(q), _wanted())
-    else:
-        name = "short" if on_one_cpu() else "xla"
+    is_long = q.shape[1] * k.shape[1] >= LONG
+    name = choose(call_for(q), _wanted()) if is_long else _choose_short(q, k)
     return KERNELS[name].attend(q, k, v, key_lengths)
+
+
+def _choose_short(q: Float[Array, "b s n d"], k: Float[Array, "b r n d"]) -> str:
+    if not on_one_cpu():
+        return "xla"
+    small = max(q.shape[1], k.shape[1]) <= SHORT and q.shape[3] >= FEWEST_SHORT_CHANNELS
+    return "short" if not small or _native_obstacle(call_for(q)) else "native_short"
 
 
 _using = ""

@@ -120,7 +120,7 @@ convolve.defvjp(_forward, _backward)
 
 def _natively(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bool:
     channels = kernel.shape[2:]
-    if min(channels) < SOME_CHANNELS or any(n % native.MULTIPLE for n in channels):
+    if min(channels) < SOME_CHANNELS or any(n % library.VECTOR for n in channels):
         return False
     return native.tiles(x.shape) >= MANY_TILES and x.dtype.itemsize <= 4 and not library.obstacle()
 

@@ -54,6 +54,29 @@ def _native_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, 
 native.defvjp(_native_forward, _native_backward)
 
 
+@jax.custom_vjp
+def native_short(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
+    """In float32, whole heads of short sequences; its backward pass finds the weights again."""
+    return _native_short_forward(q, k, v, key_lengths)[0]
+
+
+def _native_short_forward(
+    q: Array, k: Array, v: Array, key_lengths: Array | None
+) -> tuple[Array, Any]:
+    if key_lengths is None:
+        key_lengths = jnp.full(len(k), k.shape[1])
+    out = native_attention.short_forward(q, k, v, key_lengths).astype(v.dtype)
+    return checkpoint_name(out, SAVED), (q, k, v, key_lengths)
+
+
+def _native_short_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
+    gradients = native_attention.short_backward(*saved, gradient)
+    return *(x.astype(saved[0].dtype) for x in gradients), None
+
+
+native_short.defvjp(_native_short_forward, _native_short_backward)
+
+
 def _means(gradient: Float[Array, "b s n d"], out: Float[Array, "b s n d"]) -> Array:
     """What every query's scores lose: the mean [b, s, n] of their weights' gradients."""
     return (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)

@@ -6,63 +6,16 @@
 // turned once per block ([channel][lane]); the other side's rows are read where they lie, number by
 // number. So no matrix of scores is ever turned.
 
-#include <cmath>
-#include <limits>
-
-#include "common.h"
+#include "attention.h"
 
 namespace {
 
-using Lengths = ffi::Buffer<ffi::S32>;
+constexpr int BLOCK = 64;  // rows whose scores are held at a time
 
-constexpr int BLOCK = 64;           // rows whose scores are held at a time
-constexpr int MOST_CHANNELS = 256;  // of a head
-
-typedef int32_t Integers __attribute__((vector_size(WIDTH * sizeof(int32_t))));
-
-// Rows of LANES numbers: what is turned, or scores.
-template <int N>
-struct alignas(64) Lanes {
-  float rows[N][LANES];
-
-  operator Output() { return {rows[0], LANES}; }
-  operator Input() const { return {rows[0], LANES}; }
-  float* operator[](int row) { return rows[row]; }
-};
-
-using Turned = Lanes<MOST_CHANNELS>;
 using Scores = Lanes<BLOCK>;
 
-// Within two units in the last place; 0 for what is next to nothing.
-Vector exponential(Vector x) {
-  const Vector least = all(-87.0f);
-  const Integers vanishes = x < least;
-  x = vanishes ? least : x;
-  // Adding and taking away 1.5 * 2^23 rounds to a whole number, which stays in the lowest bits.
-  const Vector shifted = x * 1.44269504f + 12582912.0f;
-  const Vector whole = shifted - 12582912.0f;
-  const Vector rest = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
-  Vector y = all(1.9875691500e-4f);
-  y = y * rest + 1.3981999507e-3f;
-  y = y * rest + 8.3334519073e-3f;
-  y = y * rest + 4.1665795894e-2f;
-  y = y * rest + 1.6666665459e-1f;
-  y = y * rest + 5.0000001201e-1f;
-  y = y * rest * rest + rest + 1.0f;
-  Integers bits = reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(shifted) << 23);
-  return vanishes ? Vector{} : reinterpret_cast<Vector>(bits);
-}
-
-// [channel][lane] of up to LANES rows, times a factor.
-void turn(Input rows, int count, int channels, float factor, Turned& turned) {
-  std::memset(turned[0], 0, channels * sizeof(turned.rows[0]));
-  for (int lane = 0; lane < count; ++lane) {
-    for (int c = 0; c < channels; ++c) turned[c][lane] = rows[lane][c] * factor;
-  }
-}
-
 // The way back.
-void turn_back(Turned& turned, int count, int channels, float factor, Output rows) {
+void turn_back(Turned<>& turned, int count, int channels, float factor, Output rows) {
   for (int lane = 0; lane < count; ++lane) {
     for (int c = 0; c < channels; ++c) rows[lane][c] = turned[c][lane] * factor;
   }
@@ -73,20 +26,13 @@ void spread(Input rows, int count, float* lanes) {
   for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane < count ? *rows[lane] : 0;
 }
 
-// One head of one sample.
-struct Head {
-  int channels, keys;  // keys: how many can be seen
-  float scale;
-  Input q, k, v;
-};
-
 // --- blocks of LANES queries or keys ------------------------------------------------------------
 
 void forward_block(const Head& head, int first, int count, Output out, Output log_totals) {
-  Turned queries, sums;
+  Turned<> queries, sums;
   Scores weights;
   alignas(64) float largest[LANES], total[LANES] = {};
-  turn(head.q.from(first), count, head.channels, head.scale, queries);
+  turn(head.q.from(first), count, head.channels, head.scale_2, queries);
   std::memset(sums[0], 0, head.channels * sizeof(sums.rows[0]));
   std::fill_n(largest, LANES, -std::numeric_limits<float>::infinity());
   for (int key = 0; key < head.keys; key += BLOCK) {
@@ -100,11 +46,11 @@ void forward_block(const Head& head, int first, int count, Output out, Output lo
         now = score > now ? score : now;
       }
       for (int r = 0; r < rows; ++r) {
-        const Vector weight = exponential(load(weights[r] + lane) - now);
+        const Vector weight = power_of_2(load(weights[r] + lane) - now);
         store(weights[r] + lane, weight);
         sum += weight;
       }
-      const Vector rescale = exponential(before - now);
+      const Vector rescale = power_of_2(before - now);
       for (int c = 0; c < head.channels; ++c) {
         store(sums[c] + lane, load(sums[c] + lane) * rescale);
       }
@@ -118,7 +64,7 @@ void forward_block(const Head& head, int first, int count, Output out, Output lo
   }
   turn_back(sums, count, head.channels, 1, out.from(first));
   for (int lane = 0; lane < count; ++lane) {
-    *log_totals[first + lane] = largest[lane] + std::log(total[lane]);
+    *log_totals[first + lane] = largest[lane] + std::log2(total[lane]);
   }
 }
 
@@ -129,10 +75,10 @@ struct Saved {
 };
 
 void query_gradient_block(const Head& head, const Saved& saved, int first, int count, Output of_q) {
-  Turned queries, gradients, sums;
+  Turned<> queries, gradients, sums;
   Scores weights, of_weights;
   alignas(64) float log_total[LANES], mean[LANES];
-  turn(head.q.from(first), count, head.channels, head.scale, queries);
+  turn(head.q.from(first), count, head.channels, head.scale_2, queries);
   turn(saved.gradient.from(first), count, head.channels, 1, gradients);
   std::memset(sums[0], 0, head.channels * sizeof(sums.rows[0]));
   spread(saved.log_totals.from(first), count, log_total);
@@ -143,7 +89,7 @@ void query_gradient_block(const Head& head, const Saved& saved, int first, int c
     multiply(head.v.from(key), rows, gradients, head.channels, of_weights);
     for (int r = 0; r < rows; ++r) {
       for (int lane = 0; lane < LANES; lane += WIDTH) {
-        const Vector weight = exponential(load(weights[r] + lane) - load(log_total + lane));
+        const Vector weight = power_of_2(load(weights[r] + lane) - load(log_total + lane));
         float* of_weight = of_weights[r] + lane;
         store(of_weight, weight * (load(of_weight) - load(mean + lane)));
       }
@@ -155,9 +101,9 @@ void query_gradient_block(const Head& head, const Saved& saved, int first, int c
 
 void key_gradient_block(const Head& head, int queries, const Saved& saved, int first, int count,
                         Output of_k, Output of_v) {
-  Turned keys, values, k_sums, v_sums;
+  Turned<> keys, values, k_sums, v_sums;
   Scores weights, of_weights;
-  turn(head.k.from(first), count, head.channels, head.scale, keys);
+  turn(head.k.from(first), count, head.channels, head.scale_2, keys);
   turn(head.v.from(first), count, head.channels, 1, values);
   std::memset(k_sums[0], 0, head.channels * sizeof(k_sums.rows[0]));
   std::memset(v_sums[0], 0, head.channels * sizeof(v_sums.rows[0]));
@@ -169,7 +115,7 @@ void key_gradient_block(const Head& head, int queries, const Saved& saved, int f
     for (int r = 0; r < rows; ++r) {
       const float log_total = *saved.log_totals[query + r], mean = *saved.means[query + r];
       for (int lane = 0; lane < LANES; lane += WIDTH) {
-        const Vector weight = exponential(load(weights[r] + lane) - log_total);
+        const Vector weight = power_of_2(load(weights[r] + lane) - log_total);
         float* of_weight = of_weights[r] + lane;
         store(weights[r] + lane, weight);
         store(of_weight, weight * (load(of_weight) - mean));
@@ -184,57 +130,24 @@ void key_gradient_block(const Head& head, int queries, const Saved& saved, int f
 
 // --- all samples and heads ----------------------------------------------------------------------
 
-struct Problem {
-  int64_t samples, queries, keys, heads, channels;
-  const float *q, *k, *v;
-  const int32_t* lengths;
-
-  Problem(Floats q, Floats k, Floats v, Lengths lengths)
-      : samples(q.dimensions()[0]),
-        queries(q.dimensions()[1]),
-        keys(k.dimensions()[1]),
-        heads(q.dimensions()[2]),
-        channels(q.dimensions()[3]),
-        q(q.typed_data()),
-        k(k.typed_data()),
-        v(v.typed_data()),
-        lengths(lengths.typed_data()) {}
-
-  // One head of an array [samples, length, heads, width].
-  template <typename Float>
-  Matrix<Float> part(Float* data, int64_t length, int64_t width, int64_t b, int64_t n) const {
-    return {data + (b * length * heads + n) * width, heads * width};
-  }
-
-  Head head(int64_t b, int64_t n) const {
-    return {static_cast<int>(channels),
-            static_cast<int>(std::min<int64_t>(lengths[b], keys)),
-            1 / std::sqrt(static_cast<float>(channels)),
-            part(q, queries, channels, b, n),
-            part(k, keys, channels, b, n),
-            part(v, keys, channels, b, n)};
-  }
-
-  int64_t blocks(int64_t length) const { return samples * heads * parts(length, LANES); }
-
-  // task(sample, head, first row, rows) of one of the `blocks` of a length.
-  template <typename Task>
-  void block(int64_t i, int64_t length, Task task) const {
-    const int64_t per_head = parts(length, LANES), first = i % per_head * LANES;
+// task(sample, head, first row, rows) of all blocks of LANES rows of a length.
+template <typename Task>
+void over_blocks(ffi::ThreadPool threads, const Problem& p, int64_t length, Task task) {
+  const int64_t per_head = parts(length, LANES), heads = p.heads;
+  in_parallel(threads, p.samples * heads * per_head, [=](int64_t i) {
+    const int64_t first = i % per_head * LANES;
     const int count = std::min<int64_t>(LANES, length - first);
     task(i / per_head / heads, i / per_head % heads, first, count);
-  }
-};
+  });
+}
 
 ffi::Error forward(ffi::ThreadPool threads, Floats q, Floats k, Floats v, Lengths lengths,
                    ffi::Result<Floats> out, ffi::Result<Floats> log_totals) {
   const Problem p(q, k, v, lengths);
   float *out_data = out->typed_data(), *log_data = log_totals->typed_data();
-  in_parallel(threads, p.blocks(p.queries), [=](int64_t i) {
-    p.block(i, p.queries, [=](int64_t b, int64_t n, int first, int count) {
-      forward_block(p.head(b, n), first, count, p.part(out_data, p.queries, p.channels, b, n),
-                    p.part(log_data, p.queries, 1, b, n));
-    });
+  over_blocks(threads, p, p.queries, [=](int64_t b, int64_t n, int first, int count) {
+    forward_block(p.head(b, n), first, count, p.part(out_data, p.queries, p.channels, b, n),
+                  p.part(log_data, p.queries, 1, b, n));
   });
   return ffi::Error::Success();
 }
@@ -251,11 +164,9 @@ ffi::Error query_gradient(ffi::ThreadPool threads, Floats q, Floats k, Floats v,
                           ffi::Result<Floats> of_q) {
   const Problem p(q, k, v, lengths);
   float* of_q_data = of_q->typed_data();
-  in_parallel(threads, p.blocks(p.queries), [=](int64_t i) {
-    p.block(i, p.queries, [=](int64_t b, int64_t n, int first, int count) {
-      query_gradient_block(p.head(b, n), saved(p, gradient, log_totals, means, b, n), first, count,
-                           p.part(of_q_data, p.queries, p.channels, b, n));
-    });
+  over_blocks(threads, p, p.queries, [=](int64_t b, int64_t n, int first, int count) {
+    query_gradient_block(p.head(b, n), saved(p, gradient, log_totals, means, b, n), first, count,
+                         p.part(of_q_data, p.queries, p.channels, b, n));
   });
   return ffi::Error::Success();
 }
@@ -265,7 +176,7 @@ ffi::Error key_gradients(ffi::ThreadPool threads, Floats q, Floats k, Floats v, 
                          ffi::Result<Floats> of_v) {
   const Problem p(q, k, v, lengths);
   float *of_k_data = of_k->typed_data(), *of_v_data = of_v->typed_data();
-  auto block = [=](int64_t b, int64_t n, int first, int count) {
+  over_blocks(threads, p, p.keys, [=](int64_t b, int64_t n, int first, int count) {
     const Output of_k = p.part(of_k_data, p.keys, p.channels, b, n);
     const Output of_v = p.part(of_v_data, p.keys, p.channels, b, n);
     const Head head = p.head(b, n);
@@ -274,22 +185,10 @@ ffi::Error key_gradients(ffi::ThreadPool threads, Floats q, Floats k, Floats v, 
       key_gradient_block(head, p.queries, saved(p, gradient, log_totals, means, b, n), first, seen,
                          of_k, of_v);
     }
-    for (int row = first + seen; row < first + count; ++row) {
-      std::memset(of_k[row], 0, p.channels * sizeof(float));
-      std::memset(of_v[row], 0, p.channels * sizeof(float));
-    }
-  };
-  in_parallel(threads, p.blocks(p.keys), [=](int64_t i) { p.block(i, p.keys, block); });
+    clear(of_k.from(first + seen), count - seen, p.channels);
+    clear(of_v.from(first + seen), count - seen, p.channels);
+  });
   return ffi::Error::Success();
-}
-
-auto attention() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Floats>()
-      .Arg<Floats>()
-      .Arg<Floats>()
-      .Arg<Lengths>();
 }
 
 auto gradients() { return attention().Arg<Floats>().Arg<Floats>().Arg<Floats>(); }

@@ -1,4 +1,4 @@
-// What the programs here are made of: vectors, products of few rows, XLA's threads.
+// What the programs here are made of: vectors, exponentials, products of few rows, XLA's threads.
 
 #pragma once
 
@@ -17,20 +17,42 @@ namespace ffi = xla::ffi;
 using Floats = ffi::Buffer<ffi::F32>;
 
 #ifdef __AVX512F__
-constexpr int WIDTH = 16, VECTORS = 4;
+constexpr int WIDTH = 16, VECTORS = 4, SUMS = 24;
 #else
-constexpr int WIDTH = 8, VECTORS = 2;
+constexpr int WIDTH = 8, VECTORS = 2, SUMS = 12;
 #endif
 constexpr int LANES = WIDTH * VECTORS;
-constexpr int ROWS = 6;  // of a tile whose sums, ROWS * VECTORS, fill the registers
+// Of a tile of V vectors: SUMS fill the registers, and 8 keep the multipliers busy.
+template <int V>
+constexpr int ROWS = std::min(8, SUMS / V);
+constexpr int64_t TURNS = 32;  // at least, of a thread that has as many tasks
 
 typedef float Vector __attribute__((vector_size(WIDTH * sizeof(float))));
-// The same where numbers lie at any address.
+typedef int32_t Integers __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+// Floats that lie at any address.
 typedef float Unaligned __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float))));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void store(float* to, Vector x) { *reinterpret_cast<Unaligned*>(to) = x; }
 inline Vector all(float x) { return x - Vector{}; }
+
+constexpr float LOG2_E = 1.44269504f;
+
+// 2^x for x <= 0 within two units in the last place; 2^-125 for what is less.
+inline Vector power_of_2(Vector x) {
+  const Vector least = all(-125.0f);
+  x = x < least ? least : x;
+  // Adding and taking away 1.5 * 2^23 rounds to a whole number, which stays in the lowest bits.
+  const Vector shifted = x + 12582912.0f, rest = x - (shifted - 12582912.0f);
+  Vector y = all(1.326472731e-3f);
+  y = y * rest + 9.671512991e-3f;
+  y = y * rest + 5.550733581e-2f;
+  y = y * rest + 2.402224243e-1f;
+  y = y * rest + 6.931470037e-1f;
+  y = y * rest + 1.0f;
+  return reinterpret_cast<Vector>(reinterpret_cast<Integers>(y) +
+                                  (reinterpret_cast<Integers>(shifted) << 23));
+}
 
 // How many parts of a size a whole has, the last of which may be smaller.
 inline int64_t parts(int64_t whole, int64_t size) { return (whole + size - 1) / size; }
@@ -61,37 +83,48 @@ void in_tiles(int count, Tile tile, int first = 0) {
 }
 
 template <bool TURNED, int N, int V>
-void multiply_tile(Input a, Input b, int inner, Output out, bool add) {
+void multiply_tile(Input a, Input b, int inner, Output out, bool add, int last) {
   Vector sums[N][V] = {};
   for (int k = 0; k < inner; ++k) {
 #pragma GCC unroll 8
     for (int i = 0; i < N; ++i) {
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        sums[i][v] += (TURNED ? a[k][i] : a[i][k]) * load(b[k] + v * WIDTH);
+        sums[i][v] += (TURNED ? a[k][i] : a[i][k]) * load(b[k] + (v < V - 1 ? v * WIDTH : last));
       }
     }
   }
   for (int i = 0; i < N; ++i) {
     for (int v = 0; v < V; ++v) {
-      float* to = out[i] + v * WIDTH;
+      float* to = out[i] + (v < V - 1 ? v * WIDTH : last);
       store(to, add ? load(to) + sums[i][v] : sums[i][v]);
     }
   }
 }
 
-// V * WIDTH columns of out = a b, or of out = aT b where a is turned; added to what is there, or
-// not.
+// V vectors of columns of out = a b, or of out = aT b where a is turned; added to what is there, or
+// not. The last vector's columns begin where it says, which may be among those of others.
 template <bool TURNED = false, int V = VECTORS>
-void multiply(Input a, int rows, Input b, int inner, Output out, bool add = false) {
-  in_tiles<ROWS>(rows, [&](int first, auto n) {
+void multiply(Input a, int rows, Input b, int inner, Output out, bool add = false,
+              int last = (V - 1) * WIDTH) {
+  in_tiles<ROWS<V>>(rows, [&](int first, auto n) {
     const Input of_tile = TURNED ? a.from(0, first) : a.from(first);
-    multiply_tile<TURNED, n, V>(of_tile, b, inner, out.from(first), add);
+    multiply_tile<TURNED, n, V>(of_tile, b, inner, out.from(first), add, last);
   });
 }
 
-// Runs task(0) .. task(count - 1) on XLA's threads and this one. Threads that come when nothing is
-// left find the state still there, and this one never waits for a thread that has not come.
+// All columns, at least WIDTH.
+template <bool TURNED>
+void multiply_whole(Input a, int rows, Input b, int inner, int columns, Output out) {
+  in_tiles<VECTORS>(parts(columns, WIDTH), [&](int part, auto v) {
+    const int first = part * WIDTH, last = std::min((v - 1) * WIDTH, columns - WIDTH - first);
+    multiply<TURNED, v>(a, rows, b.from(0, first), inner, out.from(0, first), false, last);
+  });
+}
+
+// Runs task(0) .. task(count - 1) on XLA's threads and this one, some in a row where there are
+// many. Threads that come when nothing is left find the state still there, and this one never waits
+// for a thread that has not come.
 template <typename Task>
 void in_parallel(ffi::ThreadPool threads, int64_t count, Task task) {
   struct State {
@@ -102,10 +135,12 @@ void in_parallel(ffi::ThreadPool threads, int64_t count, Task task) {
     explicit State(Task task) : task(task) {}
   };
   auto state = std::make_shared<State>(task);
-  auto work = [state, count] {
-    for (int64_t i; (i = state->next++) < count;) {
-      state->task(i);
-      if (++state->done == count) {
+  const int64_t some = std::max<int64_t>(1, count / (TURNS * threads.num_threads()));
+  auto work = [state, count, some] {
+    for (int64_t first; (first = state->next.fetch_add(some)) < count;) {
+      const int64_t stop = std::min(count, first + some);
+      for (int64_t i = first; i < stop; ++i) state->task(i);
+      if ((state->done += stop - first) == count) {
         std::lock_guard lock(state->mutex);
         state->all_done.notify_one();
       }

@@ -8,17 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aa_jax.native import library
-
-CONVOLVE, KERNEL_GRADIENT = library.PROGRAMS[3:]
+from aa_jax.native.library import Program
 
 PIXELS, POINTS = 4, 36
 """A tile's side, and the numbers that it is transformed to."""
 
 CHUNK = 512
 """Tiles that are transformed at a time."""
-
-MULTIPLE = 16
-"""Of which numbers of channels must be multiples."""
 
 
 def convolve(
@@ -27,7 +23,7 @@ def convolve(
     """The convolution."""
     features = kernel.shape[3]
     results = (*x.shape[:3], features), _scratch(x.shape, features)
-    return library.call(CONVOLVE, results, x, kernel)[0]
+    return library.call(Program.CONVOLVE, results, x, kernel)[0]
 
 
 def input_gradient(
@@ -43,7 +39,7 @@ def kernel_gradient(
     """Of an input and the result's gradient."""
     channels, features = x.shape[3], gradient.shape[3]
     results = (3, 3, channels, features), _scratch(x.shape, features)
-    return library.call(KERNEL_GRADIENT, results, x, gradient)[0]
+    return library.call(Program.KERNEL_GRADIENT, results, x, gradient)[0]
 
 
 def tiles(shape: tuple[int, ...]) -> int:

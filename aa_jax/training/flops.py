@@ -15,6 +15,7 @@ from jax.interpreters import partial_eval
 
 from aa_jax.native import attention as native_attention
 from aa_jax.native import convolution as native_convolution
+from aa_jax.native.library import Program
 
 
 def count(closed: ClosedJaxpr) -> float:
@@ -69,7 +70,7 @@ def _count_native(name: str, eqn: Any) -> float:
     if name in native_attention.PRODUCTS:
         return native_attention.PRODUCTS[name] * _count_scores(eqn)
     first, second = (x.aval.shape for x in eqn.invars[:2])
-    if name in (native_convolution.CONVOLVE, native_convolution.KERNEL_GRADIENT):
+    if name in (Program.CONVOLVE, Program.KERNEL_GRADIENT):
         return native_convolution.flops(first, second[3])
     return 0.0
 

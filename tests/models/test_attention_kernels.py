@@ -134,6 +134,36 @@ def test_native_attention_takes_any_lengths_and_channels(head_dim, queries, keys
 
 
 @needs_compiler
+@pytest.mark.parametrize(
+    ("head_dim", "queries", "keys"),
+    [(16, 1, 1), (20, 8, 8), (40, 24, 24), (84, 17, 32), (256, 32, 5)],
+)
+def test_native_attention_of_short_sequences_takes_up_to_32_tokens(head_dim, queries, keys):
+    arrays = inputs(head_dim, lengths=(queries, keys, keys, queries))
+    seen = [keys, (keys + 1) // 2]
+
+    results = value_and_gradients(cpu_attention.native_short, *arrays, jnp.asarray(seen))
+
+    for result, truth in zip(results, expected(*arrays, seen), strict=True):
+        np.testing.assert_allclose(result, truth, atol=5e-6)
+    for gradient in results[2:]:
+        assert not np.any(gradient[1, seen[1] :])
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_native_attention_of_short_sequences_may_have_no_lengths(dtype):
+    arrays = inputs(40, dtype, lengths=(24, 24, 24, 24))
+
+    results = value_and_gradients(cpu_attention.native_short, *arrays)
+
+    for result, truth in zip(results, expected(*arrays), strict=True):
+        assert result.dtype == dtype
+        error = np.abs(result.astype(np.float32) - truth).max()
+        assert error < (2e-6 if dtype == jnp.float32 else 2**-8) * np.abs(truth).max()
+
+
+@needs_compiler
 def test_native_attention_of_large_scores_is_as_exact_as_these_are():
     q, k, v, cotangent = inputs(40)
     arrays = 20 * q, 20 * k, v, cotangent
@@ -310,6 +340,7 @@ def test_flops_of_kernels_are_those_of_plain_attention():
     assert count(kernels.xla) == 2 + 4
     assert count(kernels.cudnn) == 2 + 4
     assert count(cpu_attention.native) == 2 + 4
+    assert count(cpu_attention.native_short) == 2 + 4
     # The two backward kernels compute the scores' gradients each. What is no kernel's beside them:
     # a product of result and cotangent, for every query.
     assert count(kernels.pallas) == pytest.approx(2 + 3 + 4 + 1 / 512)
@@ -388,8 +419,28 @@ def taken(monkeypatch):
     return names
 
 
+@needs_compiler
+@pytest.mark.parametrize(
+    ("frames", "head_dim", "dtype", "kernel"),
+    [
+        (32, 40, "float32", "native_short"),
+        (32, 20, "bfloat16", "native_short"),
+        (33, 40, "float32", "short"),
+        (32, 8, "float32", "short"),
+        (32, 512, "float32", "short"),
+    ],
+)
+def test_frames_of_a_clip_take_the_fastest_kernel_that_can(frames, head_dim, dtype, kernel, taken):
+    q = jnp.ones((2, frames, 8, head_dim), dtype)
+
+    attention(q, q, q)
+
+    assert taken == [kernel]
+
+
 def test_frames_of_a_clip_attend_plainly_whatever_is_wanted(taken, monkeypatch):
     monkeypatch.setenv("AA_JAX_ATTENTION", "cudnn")
+    monkeypatch.setattr(library, "obstacle", lambda: "needs a C++ compiler")
     q = jnp.ones((2, 32, 8, 40))
 
     attention(q, q, q)
