@@ -43,7 +43,7 @@ class PoseFeatures:
 
     def __init__(self, frame_shape: tuple[int, ...], dtype: DTypeLike):
         self._frame_shape, self._dtype = frame_shape, np.dtype(dtype)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed on the next line
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed with this object
         weakref.finalize(self, self._file.close)
 
     def append(self, features: Float[np.ndarray, "t hl wl d"]) -> None:
