@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from aa_jax.models import sharding
 from aa_jax.models.attention_kernels import attention, on_one_cpu
-from aa_jax.native import tokens
+from aa_jax.native import tokens as native
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""
@@ -170,8 +170,8 @@ class GEGLU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s f"]:
         h, bias = _Projection(2 * self.features, dtype=self.dtype, name="proj")(x)
-        if on_one_cpu() and not tokens.obstacle(self.dtype, self.features):
-            return tokens.geglu(h, bias)
+        if on_one_cpu() and not native.obstacle(self.dtype, self.features):
+            return native.geglu(h, bias)
         value, gate = jnp.split(h + jnp.broadcast_to(bias, h.shape), 2, axis=-1)
         return value * nn.gelu(gate, approximate=False)
 

@@ -35,7 +35,7 @@ from jaxtyping import Array, Float, Int
 
 from aa_jax.config import ConfigError
 from aa_jax.models import cpu_attention, sharding
-from aa_jax.models.cpu_attention import SAVED, masked, scaled
+from aa_jax.models.cpu_attention import SAVED, lengths_of, masked, scaled
 from aa_jax.native import library
 from aa_jax.native.attention import FEWEST_SHORT_CHANNELS, MOST_CHANNELS, SHORT
 
@@ -68,8 +68,7 @@ def blocked(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> A
 
     Takes the memory of the fused kernels, not their time.
     """
-    if key_lengths is None:
-        key_lengths = jnp.full(len(q), k.shape[1])
+    key_lengths = lengths_of(k, key_lengths)
     block = math.gcd(q.shape[1], BLOCK)
 
     def one_sample(inputs: tuple[Array, ...]) -> Array:
@@ -232,8 +231,8 @@ def _by_head_obstacle(call: Call) -> str:
 def _native_obstacle(call: Call) -> str:
     if obstacle := _by_head_obstacle(call):
         return obstacle
-    if jnp.dtype(call.dtype).itemsize > 4:
-        return f"computes in float32, not in {jnp.dtype(call.dtype)}"
+    if obstacle := library.dtype_obstacle(call.dtype):
+        return obstacle
     if call.head_dim > MOST_CHANNELS:
         return f"takes heads of up to {MOST_CHANNELS} channels, not of {call.head_dim}"
     return library.obstacle()

@@ -122,7 +122,8 @@ def _natively(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bo
     channels = kernel.shape[2:]
     if min(channels) < SOME_CHANNELS or any(n % library.VECTOR for n in channels):
         return False
-    return native.tiles(x.shape) >= MANY_TILES and x.dtype.itemsize <= 4 and not library.obstacle()
+    few = native.tiles(x.shape) < MANY_TILES
+    return not (few or library.dtype_obstacle(x.dtype) or library.obstacle())
 
 
 def _in_winograds_way(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bool:

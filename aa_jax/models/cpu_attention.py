@@ -36,8 +36,7 @@ def native(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Ar
 
 
 def _native_forward(q: Array, k: Array, v: Array, key_lengths: Array | None) -> tuple[Array, Any]:
-    if key_lengths is None:
-        key_lengths = jnp.full(len(k), k.shape[1])
+    key_lengths = lengths_of(k, key_lengths)
     out, log_totals = native_attention.forward(q, k, v, key_lengths)
     out = checkpoint_name(out.astype(v.dtype), SAVED)
     return out, (q, k, v, key_lengths, out, checkpoint_name(log_totals, SAVED))
@@ -63,8 +62,7 @@ def native_short(q: Array, k: Array, v: Array, key_lengths: Array | None = None)
 def _native_short_forward(
     q: Array, k: Array, v: Array, key_lengths: Array | None
 ) -> tuple[Array, Any]:
-    if key_lengths is None:
-        key_lengths = jnp.full(len(k), k.shape[1])
+    key_lengths = lengths_of(k, key_lengths)
     out = native_attention.short_forward(q, k, v, key_lengths).astype(v.dtype)
     return checkpoint_name(out, SAVED), (q, k, v, key_lengths)
 
@@ -229,6 +227,11 @@ _short.defvjp(_short_forward, _short_backward)
 def scaled(q: Array) -> Array:
     """Queries whose products with keys are the logits, rounded once more."""
     return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
+
+
+def lengths_of(k: Float[Array, "b r n d"], key_lengths: Int[Array, " b"] | None) -> Array:
+    """How many of its keys a sample sees [b]: all where it is not said."""
+    return jnp.full(len(k), k.shape[1]) if key_lengths is None else key_lengths
 
 
 def masked(logits: Float[Array, "*b s r"], key_lengths: Int[Array, "*c"] | None) -> Array:

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from aa_jax.models.attention_kernels import on_one_cpu
-from aa_jax.native import tokens
+from aa_jax.native import tokens as native
 
 
 class GroupNorm(nn.Module):
@@ -57,8 +57,8 @@ class LayerNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        if on_one_cpu() and not tokens.obstacle(x.dtype, channels):
-            return tokens.layer_norm(x, scale, bias, self.epsilon)
+        if on_one_cpu() and not native.obstacle(x.dtype, channels):
+            return native.layer_norm(x, scale, bias, self.epsilon)
         y = _standardize(x.astype(jnp.float32), lambda x: x.mean(-1, keepdims=True), self.epsilon)
         return _scale_and_shift(y, scale, bias).astype(x.dtype)
 

@@ -80,12 +80,5 @@ struct Problem {
   }
 };
 
-// Arguments of all programs.
-inline auto attention() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Floats>()
-      .Arg<Floats>()
-      .Arg<Floats>()
-      .Arg<Lengths>();
-}
+// Arguments of attention's programs.
+inline auto attention() { return program().Arg<Floats>().Arg<Lengths>(); }

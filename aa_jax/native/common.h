@@ -122,6 +122,11 @@ void multiply_whole(Input a, int rows, Input b, int inner, int columns, Output o
   });
 }
 
+// What all programs take.
+inline auto program() {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>();
+}
+
 // Runs task(0) .. task(count - 1) on XLA's threads and this one, some in a row where there are
 // many. Threads that come when nothing is left find the state still there, and this one never waits
 // for a thread that has not come.

@@ -287,16 +287,8 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats x, Floats gradient,
   return ffi::Error::Success();
 }
 
-auto program() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Floats>()
-      .Arg<Floats>()
-      .Ret<Floats>()
-      .Ret<Floats>();
-}
-
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_convolve, convolve, program());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_kernel_gradient, kernel_gradient, program());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_convolve, convolve, program().Ret<Floats>().Ret<Floats>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_kernel_gradient, kernel_gradient,
+                              program().Ret<Floats>().Ret<Floats>());

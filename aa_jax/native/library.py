@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from aa_jax.native.build import BuildError, build
@@ -47,6 +48,12 @@ def obstacle() -> str:
         program = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(name, program, platform="cpu")
     return ""
+
+
+def dtype_obstacle(dtype: DTypeLike) -> str:
+    """Why it cannot take arrays of a dtype; empty if it can."""
+    wide = jnp.dtype(dtype).itemsize > 4
+    return f"computes in float32, not in {jnp.dtype(dtype)}" if wide else ""
 
 
 def call(

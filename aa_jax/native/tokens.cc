@@ -156,8 +156,6 @@ ffi::Error layer_norm_gradients(ffi::ThreadPool threads, Floats x, Floats scale,
   return ffi::Error::Success();
 }
 
-auto program() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>(); }
-
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_geglu, geglu, program().Ret<Floats>());

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -21,8 +20,8 @@ SOME = 64
 
 def obstacle(dtype: DTypeLike, channels: int) -> str:
     """Why tokens of so many channels (GEGLU: results) cannot be taken; empty if they can."""
-    if jnp.dtype(dtype).itemsize > 4:
-        return f"computes in float32, not in {jnp.dtype(dtype)}"
+    if obstacle := library.dtype_obstacle(dtype):
+        return obstacle
     if channels % VECTOR:
         return f"takes multiples of {VECTOR} channels, not {channels}"
     return library.obstacle()
@@ -57,8 +56,9 @@ def layer_norm(
 ) -> Float[Array, "*s c"]:
     """LayerNorm over the last axis."""
     rows = _rows(x)
-    options = {"epsilon": np.float32(epsilon)}
-    (y,) = library.call(Program.LAYER_NORM, (rows.shape,), rows, scale, bias, **options)
+    (y,) = library.call(
+        Program.LAYER_NORM, (rows.shape,), rows, scale, bias, epsilon=np.float32(epsilon)
+    )
     return y.reshape(x.shape).astype(x.dtype)
 
 
@@ -70,9 +70,13 @@ def _norm_backward(epsilon: float, saved: Any, gradient: Array) -> tuple[Array, 
     x, scale = saved
     rows = _rows(x)
     shapes = rows.shape, (math.ceil(len(rows) / SOME), 2, rows.shape[1])
-    options = {"epsilon": np.float32(epsilon)}
     of_x, sums = library.call(
-        Program.LAYER_NORM_GRADIENTS, shapes, rows, scale, _rows(gradient), **options
+        Program.LAYER_NORM_GRADIENTS,
+        shapes,
+        rows,
+        scale,
+        _rows(gradient),
+        epsilon=np.float32(epsilon),
     )
     return of_x.reshape(x.shape).astype(x.dtype), *sums.sum(0).astype(scale.dtype)
 

@@ -8,7 +8,6 @@ file, so that the memory of a process does not grow with its video.
 
 from __future__ import annotations
 
-import functools
 import math
 import tempfile
 import weakref
@@ -69,7 +68,7 @@ def encode_poses(
     """
     frames = skeletons.shape[0]
     one = jax.ShapeDtypeStruct((1, 1, *skeletons.shape[1:]), jnp.uint8)
-    made = jax.eval_shape(functools.partial(pipeline_lib.encode_skeletons, pipeline), params, one)
+    made = _encode.eval_shape(pipeline, params, one)
     if frames * made.size * made.dtype.itemsize > KEPT:
         return skeletons
     try:

@@ -121,28 +121,24 @@ def test_bfloat16_attention_has_a_float32_softmax(name):
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("head_dim", "queries", "keys"), [(1, 63, 65), (20, 1, 1), (33, 130, 257), (256, 65, 63)]
+    ("kernel", "head_dim", "queries", "keys"),
+    [
+        ("native", 1, 63, 65),
+        ("native", 20, 1, 1),
+        ("native", 33, 130, 257),
+        ("native", 256, 65, 63),
+        ("native_short", 16, 1, 1),
+        ("native_short", 20, 8, 8),
+        ("native_short", 40, 24, 24),
+        ("native_short", 84, 17, 32),
+        ("native_short", 256, 32, 5),
+    ],
 )
-def test_native_attention_takes_any_lengths_and_channels(head_dim, queries, keys):
+def test_native_attention_takes_any_lengths_and_channels(kernel, head_dim, queries, keys):
     arrays = inputs(head_dim, lengths=(queries, keys, keys, queries))
     seen = [keys, (keys + 1) // 2]
 
-    results = value_and_gradients(cpu_attention.native, *arrays, jnp.asarray(seen))
-
-    for result, truth in zip(results, expected(*arrays, seen), strict=True):
-        np.testing.assert_allclose(result, truth, atol=5e-6)
-
-
-@needs_compiler
-@pytest.mark.parametrize(
-    ("head_dim", "queries", "keys"),
-    [(16, 1, 1), (20, 8, 8), (40, 24, 24), (84, 17, 32), (256, 32, 5)],
-)
-def test_native_attention_of_short_sequences_takes_up_to_32_tokens(head_dim, queries, keys):
-    arrays = inputs(head_dim, lengths=(queries, keys, keys, queries))
-    seen = [keys, (keys + 1) // 2]
-
-    results = value_and_gradients(cpu_attention.native_short, *arrays, jnp.asarray(seen))
+    results = value_and_gradients(getattr(cpu_attention, kernel), *arrays, jnp.asarray(seen))
 
     for result, truth in zip(results, expected(*arrays, seen), strict=True):
         np.testing.assert_allclose(result, truth, atol=5e-6)
