@@ -12,15 +12,19 @@ import json, pathlib, sys, time
 flags = dict(argument.split("=", 1) for argument in sys.argv[1:])
 folder, steps = pathlib.Path(flags["--workdir"]), int(flags["--config.train.steps"])
 folder.mkdir(parents=True, exist_ok=True)
+
+def write(path, text):
+    # Whole or not at all: a kill may fall between any two calls.
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text)
+    temporary.replace(path)
+
 starts = folder / "environment.json"
-record = [*(json.loads(starts.read_text()) if starts.exists() else []), {}]
-temporary = folder / "environment.part"
-temporary.write_text(json.dumps(record))
-temporary.replace(starts)
+write(starts, json.dumps([*(json.loads(starts.read_text()) if starts.exists() else []), {}]))
 first = max((int(x.name) for x in folder.glob("checkpoints/*")), default=0)
 log = folder / "steps.jsonl"
 lines = log.read_text().splitlines(keepends=True)[:first] if log.exists() else []
-log.write_text("".join(lines))
+write(log, "".join(lines))
 with log.open("a") as file:
     for step in range(first + 1, steps + 1):
         time.sleep(0.02)
