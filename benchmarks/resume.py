@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,13 +103,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measure(folder: Path, flags: argparse.Namespace) -> dict:
     begun = time.perf_counter()
-    _start(folder / "warm", flags.steps).wait()  # fills the compilation cache
+    _run(folder / "warm", flags.steps)  # fills the compilation cache
     shutil.rmtree(folder / "warm", ignore_errors=True)
     alone = folder / "alone"
-    process = _start(alone, flags.steps)
-    _await_training(process, alone, starts=1)
-    training = time.perf_counter()
-    if process.wait():
+    with _started(alone, flags.steps) as process:
+        _await_training(process, alone, starts=1)
+        training = time.perf_counter()
+        code = process.wait()
+    if code:
         raise SystemExit(f"error: a run left alone fails; see {' '.join(COMMAND)}")
     duration = time.perf_counter() - training
     print(f"a run left alone trains for {duration:.1f} s", flush=True)
@@ -123,7 +124,7 @@ def _measure(folder: Path, flags: argparse.Namespace) -> dict:
         for _ in range(flags.kills // runs + (index < flags.kills % runs)):
             remaining = max(1 - _steps_saved(workdir) / flags.steps, LEAST_SHARE)
             kills.append(_start_and_kill(workdir, flags.steps, moments, remaining * duration))
-        code = _start(workdir, flags.steps).wait()
+        code = _run(workdir, flags.steps)
         exact = code == 0 and _same_weights(alone, workdir) and _losses(alone) == _losses(workdir)
         results.append({"exact": exact, "kills": [dataclasses.asdict(kill) for kill in kills]})
         text = ", ".join(f"{kill.step} ({kill.saved} saved)" for kill in kills)
@@ -141,14 +142,28 @@ def _measure(folder: Path, flags: argparse.Namespace) -> dict:
     }
 
 
-def _start(workdir: Path, steps: int) -> subprocess.Popen:
-    return subprocess.Popen(
+def _run(workdir: Path, steps: int) -> int:
+    """Starts a run and returns its exit code."""
+    with _started(workdir, steps) as process:
+        return process.wait()
+
+
+@contextlib.contextmanager
+def _started(workdir: Path, steps: int) -> Iterator[subprocess.Popen]:
+    """A run, of which no process is left afterwards."""
+    process = subprocess.Popen(
         [*COMMAND, f"--config.train.steps={steps}", f"--workdir={workdir}"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _start_and_kill(workdir: Path, steps: int, moments: random.Random, within: float) -> Kill:
@@ -159,13 +174,12 @@ def _start_and_kill(workdir: Path, steps: int, moments: random.Random, within: f
     """
     while True:
         starts = _starts(workdir)
-        process = _start(workdir, steps)
-        _await_training(process, workdir, starts=starts + 1)
-        try:
-            code = process.wait(timeout=moments.uniform(0, within))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with _started(workdir, steps) as process:
+            _await_training(process, workdir, starts=starts + 1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=moments.uniform(0, within))
+            code = process.poll()
+        if code is None:  # killed
             return Kill(_steps_logged(workdir), _steps_saved(workdir))
         if code:
             raise SystemExit(
@@ -212,4 +226,5 @@ def _losses(workdir: Path) -> list[tuple[int, float]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -1,7 +1,10 @@
 """The judge of killed runs, with runs of a few lines in the place of training."""
 
 import json
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +69,19 @@ def test_a_run_that_cannot_start_is_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "COMMAND", (sys.executable, str(tmp_path / "none.py")))
     with pytest.raises(SystemExit, match="error: a run left alone fails"):
         resume.main(["--kills=1"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
+def test_a_judge_told_to_stop_leaves_nothing_behind(tmp_path):
+    command = [sys.executable, resume.__file__, "--kills=1"]
+    process = subprocess.Popen(command, env={"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not any(tmp_path.glob("*/warm")):  # the run it has started makes this folder
+        assert process.poll() is None
+        time.sleep(0.02)
+    runs = children.read_text().split()
+    assert runs
+    process.terminate()
+    assert process.wait(timeout=60) != 0
+    assert not any(Path("/proc", run).exists() for run in runs)
+    assert not any(tmp_path.iterdir())
