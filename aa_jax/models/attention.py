@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from aa_jax.models import sharding
 from aa_jax.models.attention_kernels import attention, on_one_cpu
+from aa_jax.models.products import Dense, matmul
 from aa_jax.native import tokens as native
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
@@ -53,7 +54,7 @@ class SelfAttention(nn.Module):
         """
         channels = x.shape[-1]
         q, k, v = (
-            nn.Dense(channels, use_bias=False, dtype=self.dtype, name=name)(x)
+            Dense(channels, use_bias=False, dtype=self.dtype, name=name)(x)
             for name in ("to_q", "to_k", "to_v")
         )
         if reference is None:
@@ -65,7 +66,7 @@ class SelfAttention(nn.Module):
             )
             if plain:
                 out = jnp.concatenate([self._attend(q[:plain], k[:plain], v[:plain]), out])
-        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+        return Dense(channels, dtype=self.dtype, name="to_out_0")(out)
 
     def _attend(self, q: Array, k: Array, v: Array) -> Array:
         return self._joined(attention(*map(self._by_head, (q, k, v))), q)
@@ -106,14 +107,14 @@ class CrossAttention(nn.Module):
         self, x: Float[Array, "b t s c"], context: Float[Array, "b r e"]
     ) -> Float[Array, "b t s c"]:
         frames, _, channels = x.shape[1:]
-        q = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_q")(x)
-        k = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_k")(context)
-        v = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        q = Dense(channels, use_bias=False, dtype=self.dtype, name="to_q")(x)
+        k = Dense(channels, use_bias=False, dtype=self.dtype, name="to_k")(context)
+        v = Dense(channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
         # All frames of a sample share its keys, so they are one sequence of queries.
         q = rearrange(q, "b t s (n d) -> b (t s) n d", n=self.num_heads)
         k, v = (rearrange(y, "b r (n d) -> b r n d", n=self.num_heads) for y in (k, v))
         out = rearrange(attention(q, k, v), "b (t s) n d -> b t s (n d)", t=frames)
-        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+        return Dense(channels, dtype=self.dtype, name="to_out_0")(out)
 
 
 class SingleTokenCrossAttention(nn.Module):
@@ -127,9 +128,9 @@ class SingleTokenCrossAttention(nn.Module):
 
     @nn.compact
     def __call__(self, context: Float[Array, "b 1 e"]) -> Float[Array, "b 1 1 c"]:
-        v = nn.Dense(self.channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        v = Dense(self.channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
         v = sharding.constrain(v, *sharding.TOKENS)
-        out = nn.Dense(self.channels, dtype=self.dtype, name="to_out_0")(v)
+        out = Dense(self.channels, dtype=self.dtype, name="to_out_0")(v)
         out = sharding.constrain(out, *sharding.TOKENS)
         return rearrange(out, "b r c -> b 1 r c")
 
@@ -145,7 +146,7 @@ class FeedForward(nn.Module):
 
         def compute(self: FeedForward, x: Array) -> Array:
             x = GEGLU(4 * channels, dtype=self.dtype, name="net_0")(x)
-            return nn.Dense(channels, dtype=self.dtype, name="net_2")(x)
+            return Dense(channels, dtype=self.dtype, name="net_2")(x)
 
         tokens = x.size // channels
         whole = tokens <= TOKENS_AT_ONCE or tokens % TOKENS_AT_ONCE or not on_one_cpu()
@@ -188,4 +189,4 @@ class _Projection(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape[1:], jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel, bias
+        return matmul(x, kernel), bias

@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models import attention_kernels, winograd
+from aa_jax.models.products import matmul, product
 from aa_jax.native import convolution as native
 from aa_jax.native import library
 
@@ -52,7 +53,7 @@ class Conv1x1(nn.Module):
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        y = x.astype(self.dtype) @ kernel[0, 0].astype(self.dtype)
+        y = matmul(x.astype(self.dtype), kernel[0, 0].astype(self.dtype))
         return y + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -92,7 +93,7 @@ def convolve(
     if _pixels(x) <= VERY_FEW_PIXELS:
         n, height, _, _ = x.shape
         matrix = rearrange(kernel, "i j c f -> (i j c) f")
-        pixels = _product(_columns(x), matrix).astype(x.dtype)
+        pixels = product(_columns(x), matrix).astype(x.dtype)
         return rearrange(pixels, "(n h w) f -> n h w f", n=n, h=height)
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), PADDING, dimension_numbers=layout)
@@ -155,11 +156,11 @@ def _kernel_gradient(
     """One product over all pixels, or one for every shift of the input."""
     pixels = rearrange(gradient, "n h w f -> (n h w) f")
     if _pixels(x) <= VERY_FEW_PIXELS:
-        products = _product(_columns(x).T, pixels)
+        products = product(_columns(x), pixels, turned_a=True)
         return rearrange(products, "(i j c) f -> i j c f", i=3, j=3).astype(x.dtype)
     # Turned within the products; `c (n h w)` would be turned in memory, at three times the cost.
     shifted = (rearrange(part, "n h w c -> (n h w) c") for part in _shifted(x))
-    products = jnp.stack([_product(part.T, pixels) for part in shifted])
+    products = jnp.stack([product(part, pixels, turned_a=True) for part in shifted])
     return rearrange(products, "(i j) c f -> i j c f", i=3).astype(x.dtype)
 
 
@@ -173,12 +174,11 @@ def _input_gradient(
         return convolve(gradient, turned)
     pixels = rearrange(gradient, "n h w f -> (n h w) f")
     matrix = rearrange(kernel, "i j c f -> (i j c) f")
-    products = rearrange(
-        _product(pixels, matrix.T), "(n h w) (s c) -> s n h w c", n=n, h=height, s=len(SHIFTS)
-    )
+    products = product(pixels, matrix, turned_b=True)
+    parts = rearrange(products, "(n h w) (s c) -> s n h w c", n=n, h=height, s=len(SHIFTS))
     shifted = [
-        jnp.pad(product, ((0, 0), (i, 2 - i), (j, 2 - j), (0, 0)))
-        for product, (i, j) in zip(products, SHIFTS, strict=True)
+        jnp.pad(part, ((0, 0), (i, 2 - i), (j, 2 - j), (0, 0)))
+        for part, (i, j) in zip(parts, SHIFTS, strict=True)
     ]
     return sum(shifted)[:, 1:-1, 1:-1].astype(gradient.dtype)
 
@@ -197,8 +197,3 @@ def _shifted(x: Float[Array, "n h w c"]) -> list[Float[Array, "n h w c"]]:
 def _columns(x: Float[Array, "n h w c"]) -> Float[Array, "n*h*w 9*c"]:
     """For every pixel of the output all that the kernel sees there."""
     return rearrange(_shifted(x), "s n h w c -> (n h w) (s c)")
-
-
-def _product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
-    """Summed, and returned, in float32 at least."""
-    return jnp.matmul(a, b, preferred_element_type=_wide_dtype(a))

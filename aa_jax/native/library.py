@@ -35,19 +35,33 @@ class Program(enum.StrEnum):
     GEGLU_GRADIENT = "aa_jax_geglu_gradient"
     LAYER_NORM = "aa_jax_layer_norm"
     LAYER_NORM_GRADIENTS = "aa_jax_layer_norm_gradients"
+    MULTIPLY = "aa_jax_multiply"
 
 
 @functools.cache
 def obstacle() -> str:
     """Why it cannot run on this machine; empty if it can. Compiles it at the first call."""
     try:
-        library = ctypes.CDLL(str(build("aa_jax", SOURCES)))
+        library = _load()
     except (BuildError, OSError) as error:
         return str(error)
     for name in map(str, Program):
         program = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(name, program, platform="cpu")
     return ""
+
+
+@functools.cache
+def has_matrix_unit() -> bool:
+    """Whether the processor has one for bfloat16, and the system lets this process use it."""
+    asked = _load().aa_jax_has_matrix_unit
+    asked.restype = ctypes.c_bool
+    return asked()
+
+
+@functools.cache
+def _load() -> ctypes.CDLL:
+    return ctypes.CDLL(str(build("aa_jax", SOURCES)))
 
 
 def dtype_obstacle(dtype: DTypeLike) -> str:
