@@ -16,8 +16,8 @@ from aa_jax.native.products import Matrix
 MANY_ROWS, SOME_COLUMNS, SOME_DEPTH = 128, 64, 64
 """Of a product that C++ computes; below, taking numbers apart takes too long."""
 
-MANY_GRADIENTS = 320
-"""Inputs and outputs of a layer whose weights' gradient C++ computes."""
+MANY_INPUTS = 320
+"""Of a layer whose weights' gradient C++ computes; fewer make few tasks of many tokens each."""
 
 
 class Dense(nn.Dense):
@@ -61,7 +61,7 @@ def product(
     """
     depth, rows = a.shape if turned_a else a.shape[::-1]
     columns = b.shape[0 if turned_b else 1]
-    least = MANY_GRADIENTS if turned_a else MANY_ROWS
+    least = MANY_INPUTS if turned_a else MANY_ROWS
     enough = rows >= least and columns >= SOME_COLUMNS and depth >= SOME_DEPTH
     if enough and on_one_cpu() and not native.obstacle(a.dtype):
         return native.multiply(a, b, turned_a=turned_a, turned_b=turned_b)

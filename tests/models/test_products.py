@@ -52,7 +52,7 @@ def programs(rows, inputs, outputs, dtype=jnp.float32):
 @needs_matrix_unit
 def test_large_products_are_cpp(monkeypatch):
     assert programs(128, 320, 64) == 3
-    assert programs(128, 256, 64) == 2  # a gradient of too few weights
+    assert programs(128, 256, 64) == 2  # the gradient of few weights is not
     assert programs(64, 320, 64) == 1  # that gradient alone
     assert programs(128, 320, 64, jnp.bfloat16) == 0
     monkeypatch.setattr(products, "on_one_cpu", lambda: False)
