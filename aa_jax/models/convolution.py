@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models import attention_kernels, winograd
-from aa_jax.models.products import matmul, product
+from aa_jax.models.products import matmul, product, wide_dtype
 from aa_jax.native import convolution as native
 from aa_jax.native import library
 
@@ -133,11 +133,7 @@ def _in_winograds_way(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"
 
 def _wide(x: Array) -> Array:
     """In float32 at least; the transforms' sums are not to be rounded to 16 bits."""
-    return x.astype(_wide_dtype(x))
-
-
-def _wide_dtype(x: Array) -> DTypeLike:
-    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+    return x.astype(wide_dtype(x))
 
 
 def _after(x: Array, y: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.models.attention_kernels import on_one_cpu
@@ -59,12 +60,15 @@ def product(
       turned_a: `a` is [k, m].
       turned_b: `b` is [n, k].
     """
-    depth, rows = a.shape if turned_a else a.shape[::-1]
-    columns = b.shape[0 if turned_b else 1]
+    rows, depth, columns = native.sizes(a, b, turned_a=turned_a, turned_b=turned_b)
     least = MANY_INPUTS if turned_a else MANY_ROWS
     enough = rows >= least and columns >= SOME_COLUMNS and depth >= SOME_DEPTH
     if enough and on_one_cpu() and not native.obstacle(a.dtype):
         return native.multiply(a, b, turned_a=turned_a, turned_b=turned_b)
-    wide = jnp.float32 if a.dtype.itemsize < 4 else a.dtype
     a, b = a.T if turned_a else a, b.T if turned_b else b
-    return jnp.matmul(a, b, preferred_element_type=wide)
+    return jnp.matmul(a, b, preferred_element_type=wide_dtype(a))
+
+
+def wide_dtype(x: Array) -> DTypeLike:
+    """In which numbers of x are summed: float32 at least."""
+    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype

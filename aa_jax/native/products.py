@@ -38,12 +38,17 @@ def multiply(
       turned_a: `a` is [k, m].
       turned_b: `b` is [n, k].
     """
-    depth, rows = a.shape if turned_a else a.shape[::-1]
-    columns = b.shape[0 if turned_b else 1]
+    rows, depth, columns = sizes(a, b, turned_a=turned_a, turned_b=turned_b)
     blocks = math.ceil(columns / BLOCK) * min(DEPTH, math.ceil(depth / BLOCK))
     results = (rows, columns), (blocks * BLOCK_FLOATS,)
     options = {"turned_a": turned_a, "turned_b": turned_b}
     return library.call(Program.MULTIPLY, results, a, b, **options)[0]
+
+
+def sizes(a: Matrix, b: Matrix, *, turned_a: bool, turned_b: bool) -> tuple[int, int, int]:
+    """Rows, depth and columns of a product."""
+    depth, rows = a.shape if turned_a else a.shape[::-1]
+    return rows, depth, b.shape[0 if turned_b else 1]
 
 
 def flops(a: tuple[int, ...], out: tuple[int, ...]) -> float:
