@@ -15,6 +15,7 @@ Windows are spread over the devices of a mesh with one axis, `context`.
 from __future__ import annotations
 
 import functools
+import math
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -137,7 +138,7 @@ def animate(
     count = sum(len(windows.plan(frames, step=i, steps=steps).frames) for i in range(done, steps))
     first = f"from step {done + 1} " if done else ""
     report(f"denoising {frames} frames in {steps} steps {first}({count} windows)")
-    for step in denoise(
+    for step in denoise_in_place(
         pipeline, params, *conditions, poses, *latest,
         windows=windows, first_step=done, devices=devices, progress=progress, **settings,
     ):  # fmt: skip
@@ -168,14 +169,37 @@ def initial_noise(
     for indices in chunks(np.arange(frames), chunk):
         drawn = np.asarray(pipeline.noise(seed, indices, height, width))
         if noise is None:
-            # Not in the heap, where it would fill the places of the programs' buffers.
-            room = mmap.mmap(-1, frames * drawn[0].nbytes)
-            noise = np.frombuffer(room, drawn.dtype).reshape(frames, *drawn.shape[1:])
+            noise = _room((frames, *drawn.shape[1:]), drawn.dtype)
         noise[indices] = drawn
     return noise
 
 
+def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array outside the heap, where it would fill the places of the programs' buffers."""
+    room = mmap.mmap(-1, math.prod(shape) * np.dtype(dtype).itemsize)
+    return np.frombuffer(room, dtype).reshape(shape)
+
+
 def denoise(
+    pipeline: Pipeline,
+    params: PyTree,
+    image_embeds: Float[jax.Array, "1 1 d"],
+    reference: Reference,
+    poses: PoseFeatures | Skeletons,
+    latents: Float[np.ndarray, "t h w c"],
+    history: tuple[Float[np.ndarray, "t h w c"], ...] = (),
+    **settings: Any,
+) -> Iterator[Step]:
+    """`denoise_in_place` on copies of latents and history, which stay as they are."""
+    own = _room(latents.shape, latents.dtype)
+    own[:] = latents
+    history = jax.tree.map(np.array, history)
+    return denoise_in_place(
+        pipeline, params, image_embeds, reference, poses, own, history, **settings
+    )
+
+
+def denoise_in_place(
     pipeline: Pipeline,
     params: PyTree,
     image_embeds: Float[jax.Array, "1 1 d"],
@@ -203,8 +227,8 @@ def denoise(
       image_embeds: the reference picture's embedding.
       reference: the reference picture's keys and values.
       poses: features of skeleton pictures, or these.
-      latents: before step `first_step`; changed in place, to save memory.
-      history: what the sampler remembers there; nothing before the first step.
+      latents: before step `first_step`; writable, and changed to save memory.
+      history: what the sampler remembers there, changed too; nothing before the first step.
       windows: how the video is cut.
       steps: in all.
       guidance_scale: at 1 or less there is no guidance.
@@ -224,9 +248,7 @@ def denoise(
     method = Sampler(sampler, pipeline.schedule, float(eta))
     rows = list(samplers.rows(method.plan(steps)))
     key = pipeline_lib.stream(seed, "ddim")
-    latents = np.require(latents, requirements="W")
-    history = history or method.start(latents).history
-    state = State(latents, jax.tree.map(np.array, history))
+    state = State(latents, history or jax.tree.map(np.array, method.start(latents).history))
     plans = [windows.plan(len(latents), step=i, steps=steps) for i in range(steps)]
     total = sum(len(plan.frames) for plan in plans[first_step:])
     with tqdm(total=total, unit="window", disable=not progress, leave=False) as bar:

@@ -65,7 +65,7 @@ def denoise(skeletons, noise, devices=1, **settings):
     """Latents after every step."""
     defaults = {"windows": WINDOWS, "steps": STEPS, "guidance_scale": 1.0}
     steps = long_video.denoise(
-        PIPELINE, {}, np.zeros((1, 1, 16)), {}, skeletons, noise.copy(),
+        PIPELINE, {}, np.zeros((1, 1, 16)), {}, skeletons, noise,
         devices=jax.devices()[:devices], **(defaults | settings),
     )  # fmt: skip
     return [step.latents.copy() for step in steps]
@@ -84,6 +84,13 @@ def test_windows_of_independent_frames_change_nothing(
     # one shape for every step and length
     denoise(long_skeletons[:7], noise[:7], devices, windows=windows)
     assert frame_model.shapes == {(devices, 4, 8, 12, 4)}
+
+
+def test_what_it_starts_from_stays_as_it_is(frame_model, long_skeletons, noise):
+    before = noise.copy()
+    first = denoise(long_skeletons, noise)
+    np.testing.assert_array_equal(noise, before)
+    np.testing.assert_array_equal(denoise(long_skeletons, noise), first)
 
 
 def test_steps_can_begin_anywhere(frame_model, long_skeletons, noise):
@@ -106,7 +113,7 @@ def test_every_sampler_is_its_own_loop(name, frame_model, long_skeletons, noise)
     inputs = PIPELINE, {}, np.zeros((1, 1, 16)), {}, long_skeletons
     states = [
         jax.tree.map(np.copy, step.state)
-        for step in long_video.denoise(*inputs, noise.copy(), devices=jax.devices()[:1], **settings)
+        for step in long_video.denoise(*inputs, noise, devices=jax.devices()[:1], **settings)
     ]
     np.testing.assert_allclose([x.latents for x in states], expected, rtol=1e-5, atol=1e-5)
     rest = long_video.denoise(
@@ -194,7 +201,7 @@ def test_windows_on_two_devices_are_a_plain_loop(params, encoded, long_skeletons
 
     # when windows are spread over two devices, two windows at a time
     steps = long_video.denoise(
-        PIPELINE, params, *encoded, long_skeletons, noise.copy(),
+        PIPELINE, params, *encoded, long_skeletons, noise,
         windows=WINDOWS, steps=STEPS, guidance_scale=3.5, devices=jax.devices()[:2],
     )  # fmt: skip
 
