@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from aa_jax import files, weights
 from aa_jax.config import ConfigError, RunConfig, check_size
-from aa_jax.data import pictures
 from aa_jax.data.held_out import HeldOutClips, held_out_clips
+from aa_jax.media import pictures
 from aa_jax.metrics import video
 from aa_jax.sampling.pipeline import Pipeline
 

@@ -27,10 +27,10 @@ import numpy as np
 from aa_jax import runtime, weights
 from aa_jax.config import DataConfig, RunConfig
 from aa_jax.data.held_out import HeldOutClips, held_out_clips
-from aa_jax.data.pictures import resize
 from aa_jax.files import write_text
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.media.pictures import resize
 from aa_jax.metrics.image import psnr
-from aa_jax.models import attention_kernels
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.sampling.flags import PRESETS
 from aa_jax.sampling.pipeline import Pipeline

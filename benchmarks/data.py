@@ -89,8 +89,8 @@ def show(name: str, rate: dict[str, float]) -> None:
 
 
 def write_videos(folder: Path, flags: argparse.Namespace) -> None:
-    from aa_jax.data import puppets
-    from aa_jax.data.video import write_video
+    from aa_jax.media.video import write_video
+    from aa_jax.puppets import clips as puppets
 
     size = {"width": flags.size, "height": flags.size}
     for index in range(flags.clips):

@@ -160,7 +160,7 @@ def _matrix_rate(figures: Row) -> float:
 
 def attention(workload: Workload, figures: Row) -> list[Row]:
     """Every kernel that runs here at the UNet's shapes."""
-    from aa_jax.models import attention_kernels
+    from aa_jax.kernels import attention as attention_kernels
 
     heads, frames = workload.model.unet.num_attention_heads, workload.frames
     rows = []
@@ -210,7 +210,7 @@ def _measure_kernel(
     import jax
     import jax.numpy as jnp
 
-    from aa_jax.models import attention_kernels
+    from aa_jax.kernels import attention as attention_kernels
 
     # No more samples than give scores of 2 GiB, which plain attention makes.
     batch = max(1, min(batch, 2**31 // (4 * heads * queries * keys)))
@@ -308,7 +308,7 @@ class Sampling:
 
 def sampling(workload: Workload, figures: Row) -> list[Row]:
     """One step, and all steps, of a guided clip."""
-    from aa_jax.models import attention_kernels
+    from aa_jax.kernels import attention as attention_kernels
     from aa_jax.training import flops
 
     sample = Sampling.make(workload)
@@ -373,7 +373,7 @@ def _train_step(config: Any) -> tuple[float, float, int]:
     """Seconds, FLOPs without recomputation, and bytes of a run's training step."""
     import jax
 
-    from aa_jax.models import attention_kernels
+    from aa_jax.kernels import attention as attention_kernels
     from aa_jax.training import flops, partitioning, program
 
     rules = partitioning.make_partitioning(config, jax.devices()[:1])

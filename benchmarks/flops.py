@@ -35,7 +35,8 @@ from flax import linen as nn
 from aa_jax import weights
 from aa_jax.config import ModelConfig, MotionModuleConfig, RunConfig, UNetConfig, default_config
 from aa_jax.config import from_dict as config_from_dict
-from aa_jax.models import animate_anyone, attention, attention_kernels, transformer
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.models import animate_anyone, attention, transformer
 from aa_jax.models.autoencoder import Autoencoder
 from aa_jax.training import flops, losses, plan
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from aa_jax.data.puppets import PuppetClip
+    from aa_jax.puppets.clips import PuppetClip
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -94,7 +94,7 @@ def _measure(weights_dir: str, frames: int, steps: int, method: str) -> dict[str
     import tempfile
 
     from aa_jax import runtime
-    from aa_jax.data.video import write_video
+    from aa_jax.media.video import write_video
 
     runtime.prepare()
     model = _Model(weights_dir, method)
@@ -190,7 +190,7 @@ def seam_ratio(errors: np.ndarray, seam: np.ndarray) -> float:
 
 def _write_sheet(path: Path, clips: dict[str, np.ndarray], seam: int) -> None:
     """The frames around one seam: truth in the first row, one method in each of the others."""
-    from aa_jax.data.pictures import contact_sheet, write_picture
+    from aa_jax.media.pictures import contact_sheet, write_picture
 
     chosen = range(max(0, seam - 4), min(len(clips["truth"]), seam + 6))
     write_picture(path, contact_sheet([[clip[t] for t in chosen] for clip in clips.values()]))
@@ -245,7 +245,7 @@ class _Model:
     @staticmethod
     def clip(index: int) -> PuppetClip:
         """A puppet that training never sees."""
-        from aa_jax.data.puppets import make_clip
+        from aa_jax.puppets.clips import make_clip
 
         return make_clip("eval", SEED, index)
 

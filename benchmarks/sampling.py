@@ -50,7 +50,7 @@ def _ours(name: str, piece: str, size: int) -> Task:
     import jax
     import numpy as np
 
-    from aa_jax.models import attention_kernels
+    from aa_jax.kernels import attention as attention_kernels
     from aa_jax.models.autoencoder import Autoencoder
     from aa_jax.sampling.pipeline import Pipeline
     from aa_jax.training import flops

@@ -57,7 +57,7 @@ def _ours(config: RunConfig) -> Task:
     runtime.prepare()
     import jax
 
-    from aa_jax.models import attention_kernels
+    from aa_jax.kernels import attention as attention_kernels
     from aa_jax.training import flops, partitioning, program
     from benchmarks import workloads
 

@@ -84,7 +84,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         if name != command:
             subparsers.add_parser(name, help=line)
             continue
-        module = importlib.import_module(f"convert.{module_name}")
+        module = importlib.import_module(f"convert.commands.{module_name}")
         subparser = subparsers.add_parser(
             name,
             help=line,

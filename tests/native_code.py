@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aa_jax.native import library, products
+from aa_jax.kernels.cpu.native import library, products
 
 needs_compiler = pytest.mark.skipif(
     bool(library.obstacle()), reason=f"native code {library.obstacle()}"

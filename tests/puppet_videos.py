@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from aa_jax.data import puppets
 from aa_jax.data.preparation import cli
-from aa_jax.data.video import write_video
+from aa_jax.media.video import write_video
+from aa_jax.puppets import clips as puppets
 
 CODECS = {
     ".mp4": "libx264",

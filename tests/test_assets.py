@@ -5,8 +5,9 @@ import importlib.resources
 
 import numpy as np
 
-from aa_jax.data import pictures, puppets
+from aa_jax.media import pictures
 from aa_jax.pose.keypoints import Keypoints
+from aa_jax.puppets import clips as puppets
 
 ASSETS = importlib.resources.files("aa_jax") / "assets"
 CLIP = puppets.make_clip("eval", 0, 1003)

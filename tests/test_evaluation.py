@@ -8,7 +8,7 @@ from tiny_run import tiny_config
 
 from aa_jax import evaluation, weights
 from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
-from aa_jax.data import pictures
+from aa_jax.media import pictures
 from aa_jax.metrics import image
 
 METRICS = {"psnr", "ssim", "character_psnr", "mae", "temporal_error", "background_flicker"}

@@ -34,7 +34,7 @@ def run(code):
     [
         ("import aa_jax, aa_jax.config", 0.5, []),
         (
-            "import aa_jax.runtime, aa_jax.weights, aa_jax.data.pictures, aa_jax.data.video\n"
+            "import aa_jax.runtime, aa_jax.weights, aa_jax.media.pictures, aa_jax.media.video\n"
             "import aa_jax.sampling.cli, aa_jax.sampling.long_video, aa_jax.sampling.poses",
             3.0,
             ["jax"],

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from aa_jax.config import RunConfig
-from aa_jax.data import puppets
 from aa_jax.data.dataset import describe, open_dataset
 from aa_jax.data.geometry import Size
 from aa_jax.data.sources import PUPPETS
 from aa_jax.pose import drawing
+from aa_jax.puppets import clips as puppets
 
 REFERENCE_FRAME = 40
 """The reference picture's frame of puppets; targets are the clip's first frames, far from it."""

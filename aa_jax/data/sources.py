@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from aa_jax.config import DataConfig
-from aa_jax.data import puppets
 from aa_jax.data.dataset import open_dataset
 from aa_jax.data.geometry import Size
-from aa_jax.data.puppet_motion import FPS
 from aa_jax.pose.keypoints import Keypoints
+from aa_jax.puppets import clips as puppets
+from aa_jax.puppets.motion import FPS
 
 PUPPETS = "puppets"
 

@@ -20,175 +20,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
-from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from aa_jax.config import ConfigError
-from aa_jax.models import cpu_attention, sharding
-from aa_jax.models.cpu_attention import SAVED, lengths_of, masked, scaled
-from aa_jax.native import library
-from aa_jax.native.attention import FEWEST_SHORT_CHANNELS, MOST_CHANNELS, SHORT
+from aa_jax.kernels import fused_attention, plain_attention, sharding
+from aa_jax.kernels.cpu import attention as cpu_attention
+from aa_jax.kernels.cpu.native import library
+from aa_jax.kernels.cpu.native.attention import FEWEST_SHORT_CHANNELS, MOST_CHANNELS, SHORT
+from aa_jax.kernels.target import on_one_cpu, shared_forms, target
 
 LONG = 2**13
 """Scores per head (queries times keys) from which on there is a choice of kernels."""
-
-BLOCK = 512
-"""Queries, and keys, that a kernel takes at once."""
-
-TILE = 128
-"""What fused kernels want lengths to be multiples of."""
-
-# --- kernels ------------------------------------------------------------------------------------
-
-
-def xla(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """All heads of all samples at once."""
-    return checkpoint_name(_plain(q, k, v, key_lengths), SAVED)
-
-
-def _plain(q: Array, k: Array, v: Array, key_lengths: Array | None) -> Array:
-    logits = jnp.einsum("bsnd,brnd->bnsr", q, k, preferred_element_type=jnp.float32)
-    logits = logits * q.shape[-1] ** -0.5
-    weights = jax.nn.softmax(masked(logits, key_lengths), axis=-1).astype(v.dtype)
-    return jnp.einsum("bnsr,brnd->bsnd", weights, v)
-
-
-def blocked(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """One block of queries of one sample after the other, on every device for its own samples.
-
-    Takes the memory of the fused kernels, not their time.
-    """
-    key_lengths = lengths_of(k, key_lengths)
-    block = math.gcd(q.shape[1], BLOCK)
-
-    def one_sample(inputs: tuple[Array, ...]) -> Array:
-        q, k, v, length = (x[None] for x in inputs)
-
-        @jax.checkpoint
-        def one_block(q: Array) -> Array:
-            return _plain(q, k, v, length)
-
-        blocks = jax.lax.map(one_block, rearrange(q, "1 (i s) n d -> i 1 s n d", s=block))
-        return rearrange(blocks, "i 1 s n d -> (i s) n d")
-
-    def all_samples(*inputs: Array) -> Array:
-        return jax.lax.map(one_sample, inputs)
-
-    return checkpoint_name(sharding.by_device(all_samples, q, k, v, key_lengths), SAVED)
-
-
-def cudnn(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """cuDNN's fused attention.
-
-    On Hopper the backward pass of lengths that are no multiple of 128 can give NaN, because the
-    last tile is not masked; such calls get padded keys and a mask of lengths.
-    """
-    own = k.shape[1]
-    if key_lengths is None and (own % TILE or q.shape[1] % TILE):
-        key_lengths = jnp.full(len(k), own)
-    k, v = (_padded(x, TILE) for x in (k, v))
-    lengths = () if key_lengths is None else (key_lengths.astype(jnp.int32),)
-
-    def attend(q: Array, k: Array, v: Array, *lengths: Array) -> Array:
-        seen = lengths[0] if lengths else None
-        return jax.nn.dot_product_attention(
-            q, k, v, key_value_seq_lengths=seen, implementation="cudnn"
-        )
-
-    # No checkpoint_name: see `saves_residuals`.
-    return sharding.by_device(attend, q, k, v, *lengths, check_vma=False)
-
-
-def pallas(
-    q: Array, k: Array, v: Array, key_lengths: Array | None = None, *, interpret: bool = False
-) -> Array:
-    """Splash attention, without a mask of its own.
-
-    Args:
-      q: queries [b, s, n, d].
-      k: keys [b, r, n, d].
-      v: values [b, r, n, d].
-      key_lengths: how many of its first keys a sample sees [b]; None: all.
-      interpret: computes what the kernel would, on any platform.
-    """
-    queries, keys = q.shape[1], k.shape[1]
-    q = scaled(q)  # which the kernel does not do
-    q, k, v = (rearrange(_padded(x, TILE), "b s n d -> b n s d") for x in (q, k, v))
-    if key_lengths is None and k.shape[2] != keys:
-        key_lengths = jnp.full(len(k), keys)
-    lengths = () if key_lengths is None else (key_lengths,)
-
-    def attend(q: Array, k: Array, v: Array, *lengths: Array) -> Array:
-        one = functools.partial(_splash, interpret=interpret)
-        return jax.vmap(one)(q, k, v, *lengths)
-
-    out = sharding.by_device(attend, q, k, v, *lengths, check_vma=False)
-    return rearrange(out, "b n s d -> b s n d")[:, :queries]
-
-
-def _splash(q: Array, k: Array, v: Array, key_length: Array | None = None, *, interpret: bool):
-    """Splash attention of one sample; lengths are multiples of `TILE`."""
-    from jax.experimental.pallas.ops.tpu.splash_attention import (
-        splash_attention_kernel,
-        splash_attention_mask,
-    )
-
-    heads, queries, keys = *q.shape[:2], k.shape[1]
-    block_q, block_kv = _block(queries), _block(keys)
-    kernel = splash_attention_kernel.make_splash_mha_single_device(
-        splash_attention_mask.MultiHeadMask(
-            [splash_attention_mask.FullMask((queries, keys))] * heads
-        ),
-        block_sizes=splash_attention_kernel.BlockSizes(
-            block_q=block_q,
-            block_kv=block_kv,
-            block_q_dkv=block_q,
-            block_kv_dkv=block_kv,
-            block_q_dq=block_q,
-            block_kv_dq=block_kv,
-        ),
-        residual_checkpoint_name=SAVED,
-        interpret=interpret,
-    )
-    if key_length is None:
-        return kernel(q, k, v)
-    # A query sees keys of its own segment.
-    hidden = (jnp.arange(keys) >= key_length).astype(jnp.int32)
-    segments = splash_attention_kernel.SegmentIds(jnp.zeros(queries, jnp.int32), hidden)
-    return kernel(q, k, v, segments)
-
-
-def _block(length: int) -> int:
-    """The largest block of whole tiles, up to `BLOCK`, that divides a length."""
-    return max(n for n in range(TILE, BLOCK + 1, TILE) if length % n == 0)
-
-
-def _padded(x: Array, multiple: int) -> Array:
-    """Zeros after the tokens [b, s, n, d] up to a multiple."""
-    missing = -x.shape[1] % multiple
-    return jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0))) if missing else x
-
-
-def saves_residuals(primitive: Any, *_: Any, **__: Any) -> bool:
-    """Policy of `jax.checkpoint`: saves what cuDNN's backward pass reads of its forward pass.
-
-    Both are results of one primitive, inside jax's own rule of differentiation where no name can
-    be given to them. Without this the backward pass runs the forward kernel again.
-    """
-    return primitive.name == "dot_product_attention_fwd_wrapper"
-
-
-# --- the choice ---------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -264,24 +112,30 @@ def _pallas_obstacle(call: Call) -> str:
 
 
 KERNELS = {
-    "cudnn": Kernel(cudnn, _cudnn_obstacle),
-    "pallas": Kernel(pallas, _pallas_obstacle),
+    "cudnn": Kernel(fused_attention.cudnn, _cudnn_obstacle),
+    "pallas": Kernel(fused_attention.pallas, _pallas_obstacle),
     "native": Kernel(cpu_attention.native, _native_obstacle),
     "by_head": Kernel(cpu_attention.by_head, _by_head_obstacle),
     "native_short": Kernel(cpu_attention.native_short, _short_obstacle),
     "short": Kernel(cpu_attention.short, _short_obstacle),
-    "xla": Kernel(xla),
-    "blocked": Kernel(blocked),
+    "xla": Kernel(plain_attention.xla),
+    "blocked": Kernel(plain_attention.blocked),
 }
 """By name; a call takes the first that can, which `xla` always can."""
 
 VARIABLE = "AA_JAX_ATTENTION"
 CHOICES = ("auto", "xla", "cudnn", "pallas", "native", "by_head")
 
+saves_results = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.save_only_these_names(plain_attention.SAVED),
+    fused_attention.saves_residuals,
+)
+"""Policy of `jax.checkpoint`: keeps what attention has computed, by whichever kernel."""
+
 
 def call_for(q: Float[Array, "b s n d"]) -> Call:
     """The call of these queries in the program that is being traced."""
-    platform, capability = _target()
+    platform, capability = target()
     return Call(
         platform=platform,
         capability=capability,
@@ -341,7 +195,7 @@ _using = ""
 
 @contextlib.contextmanager
 def using(name: str) -> Iterator[None]:
-    """Traces attention over long sequences with the kernel of that name.
+    """Traces attention over long sequences with the kernel of that name, and `shared_forms`.
 
     Programs traced before keep theirs. `blocked` is for programs compiled on a CPU to learn what
     they need on other chips, `xla` for those whose FLOPs are counted.
@@ -349,14 +203,10 @@ def using(name: str) -> Iterator[None]:
     global _using
     before, _using = _using, name
     try:
-        yield
+        with shared_forms():
+            yield
     finally:
         _using = before
-
-
-def on_one_cpu() -> bool:
-    """Whether the program being traced will run on one CPU, as it is traced."""
-    return not _using and _target()[0] == "cpu" and not sharding.on_mesh()
 
 
 def _wanted() -> str:
@@ -364,24 +214,3 @@ def _wanted() -> str:
     if not _using and wanted not in CHOICES:
         raise ConfigError(f"{VARIABLE}={wanted}: choose one of {', '.join(CHOICES)}")
     return wanted
-
-
-def _target() -> tuple[str, float]:
-    """Platform and CUDA compute capability of the devices a program is being traced for.
-
-    Known while tracing, unlike the platform of a lowering; `jax.lax.platform_dependent` would
-    trace all kernels, and differentiate them with residuals of each.
-    """
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    if device is None:
-        device = jax.config.jax_default_device or jax.devices()[0]
-    platform = device if isinstance(device, str) else device.platform
-    return platform, _capability() if platform == "gpu" else 0.0
-
-
-@functools.cache
-def _capability() -> float:
-    try:
-        return float(jax.local_devices(backend="cuda")[0].compute_capability)
-    except RuntimeError:
-        return 0.0

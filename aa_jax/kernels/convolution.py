@@ -18,10 +18,11 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from aa_jax.models import attention_kernels, winograd
-from aa_jax.models.products import matmul, product, wide_dtype
-from aa_jax.native import convolution as native
-from aa_jax.native import library
+from aa_jax.kernels.cpu import winograd
+from aa_jax.kernels.cpu.native import convolution as native
+from aa_jax.kernels.cpu.native import library
+from aa_jax.kernels.products import matmul, product, wide_dtype
+from aa_jax.kernels.target import on_one_cpu
 
 # PyTorch's `padding=1`. "SAME" would pad only at the bottom and right where the stride is 2.
 PADDING = ((1, 1), (1, 1))
@@ -59,7 +60,7 @@ class Conv1x1(nn.Module):
 
 def conv3x3(features: int, *, strides: int = 1, **kwargs: Any) -> nn.Conv:
     """A 3x3 convolution padded by one pixel on every side."""
-    if strides == 1 and attention_kernels.on_one_cpu():
+    if strides == 1 and on_one_cpu():
         kwargs["conv_general_dilated"] = _as_flax_calls_it
     return nn.Conv(features, (3, 3), strides=(strides, strides), padding=PADDING, **kwargs)
 

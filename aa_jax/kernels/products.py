@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from aa_jax.models.attention_kernels import on_one_cpu
-from aa_jax.native import products as native
-from aa_jax.native.products import Matrix
+from aa_jax.kernels.cpu.native import products as native
+from aa_jax.kernels.cpu.native.products import Matrix
+from aa_jax.kernels.target import on_one_cpu
 
 MANY_ROWS, SOME_COLUMNS, SOME_DEPTH = 128, 64, 64
 """Of a product that C++ computes; below, taking numbers apart takes too long."""

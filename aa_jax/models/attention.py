@@ -12,10 +12,11 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from aa_jax.models import sharding
-from aa_jax.models.attention_kernels import attention, on_one_cpu
-from aa_jax.models.products import Dense, matmul
-from aa_jax.native import tokens as native
+from aa_jax.kernels import sharding
+from aa_jax.kernels.attention import attention
+from aa_jax.kernels.cpu.native import tokens as native
+from aa_jax.kernels.products import Dense, matmul
+from aa_jax.kernels.target import on_one_cpu
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""

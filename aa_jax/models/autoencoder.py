@@ -19,7 +19,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from aa_jax.config import AutoencoderConfig
-from aa_jax.models import convolution, sharding
+from aa_jax.kernels import convolution, sharding
 from aa_jax.models.normalization import GroupNorm
 
 PIXELS_AT_ONCE = 24 * 64 * 64

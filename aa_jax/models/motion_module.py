@@ -12,10 +12,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.config import MotionModuleConfig
-from aa_jax.models import sharding
+from aa_jax.kernels import sharding
+from aa_jax.kernels.products import Dense
 from aa_jax.models.attention import FeedForward, SelfAttention
 from aa_jax.models.normalization import GroupNorm, LayerNorm
-from aa_jax.models.products import Dense
 
 
 def position_table(positions: int, channels: int) -> Float[np.ndarray, "t c"]:

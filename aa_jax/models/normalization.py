@@ -12,8 +12,8 @@ from einops import reduce, repeat
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from aa_jax.models.attention_kernels import on_one_cpu
-from aa_jax.native import tokens as native
+from aa_jax.kernels.cpu.native import tokens as native
+from aa_jax.kernels.target import on_one_cpu
 
 
 class GroupNorm(nn.Module):

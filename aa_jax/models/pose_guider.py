@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from aa_jax.config import PoseGuiderConfig
-from aa_jax.models.convolution import conv3x3
+from aa_jax.kernels.convolution import conv3x3
 
 # The paper starts from Gaussian weights.
 gaussian = nn.initializers.variance_scaling(2.0, "fan_in", "normal")

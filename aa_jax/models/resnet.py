@@ -10,8 +10,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from aa_jax.models import sharding
-from aa_jax.models.convolution import Conv1x1, conv3x3
+from aa_jax.kernels import sharding
+from aa_jax.kernels.convolution import Conv1x1, conv3x3
 from aa_jax.models.normalization import GroupNorm
 
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from aa_jax.kernels.convolution import Conv1x1
 from aa_jax.models.attention import (
     CrossAttention,
     FeedForward,
@@ -17,7 +18,6 @@ from aa_jax.models.attention import (
     SelfAttention,
     SingleTokenCrossAttention,
 )
-from aa_jax.models.convolution import Conv1x1
 from aa_jax.models.normalization import GroupNorm, LayerNorm
 
 

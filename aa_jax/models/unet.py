@@ -15,9 +15,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num
 
 from aa_jax.config import MotionModuleConfig, UNetConfig
-from aa_jax.models import attention_kernels, sharding
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.kernels import sharding
+from aa_jax.kernels.convolution import conv3x3
 from aa_jax.models.attention import KeysValues
-from aa_jax.models.convolution import conv3x3
 from aa_jax.models.motion_module import MotionModule
 from aa_jax.models.normalization import GroupNorm
 from aa_jax.models.resnet import Downsample, ResnetBlock, Upsample
@@ -102,8 +103,7 @@ class _Block(nn.Module):
             return module
         policies = jax.checkpoint_policies
         save = policies.save_from_both_policies(
-            policies.save_only_these_names("conv", attention_kernels.SAVED),
-            attention_kernels.saves_residuals,
+            policies.save_only_these_names("conv"), attention_kernels.saves_results
         )
         return nn.remat(module, policy=save if self.remat == "blocks" else None)
 

@@ -182,7 +182,7 @@ def detect_people(
     Raises:
       VideoError: the video cannot be read.
     """
-    from aa_jax.data.video import open_video
+    from aa_jax.media.video import open_video
 
     path = Path(path)
     file = Path(cache) if cache is not None else path.with_name(path.name + CACHE_SUFFIX)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from aa_jax.data.puppet_characters import Background, Color
+from aa_jax.puppets.characters import Background, Color
 
 
 def paint_background(background: Background, width: int, height: int) -> np.ndarray:

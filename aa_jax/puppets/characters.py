@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from aa_jax.data.puppet_patterns import PATTERNS
+from aa_jax.puppets.patterns import PATTERNS
 
 HAIR_STYLES = ("short", "bob", "long", "bun", "tails", "spiky", "beanie", "curly", "bald")
 BACKGROUNDS = ("plain", "gradient", "tiles", "horizon", "blobs", "room", "stripes")

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from aa_jax.data.puppet_backgrounds import paint_background
-from aa_jax.data.puppet_characters import Background, Character, draw_background, draw_character
-from aa_jax.data.puppet_drawing import draw_figure
-from aa_jax.data.puppet_motion import FPS, Motion, Pose, draw_motion, pose_at
-from aa_jax.data.puppet_parts import make_sprites
 from aa_jax.pose.keypoints import BODY_JOINTS, NUM_HAND_POINTS, Keypoints
+from aa_jax.puppets.backgrounds import paint_background
+from aa_jax.puppets.characters import Background, Character, draw_background, draw_character
+from aa_jax.puppets.drawing import draw_figure
+from aa_jax.puppets.motion import FPS, Motion, Pose, draw_motion, pose_at
+from aa_jax.puppets.parts import make_sprites
 
 _CANVAS = 192  # least shorter side, in pixels, of the canvas that figures are drawn on
 

@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from aa_jax.data.puppet_characters import Character
-from aa_jax.data.puppet_motion import Motion, Pose
-from aa_jax.data.puppet_sprites import Sprite
+from aa_jax.puppets.characters import Character
+from aa_jax.puppets.motion import Motion, Pose
+from aa_jax.puppets.sprites import Sprite
 
 
 def draw_figure(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aa_jax.data.puppet_characters import Body
+from aa_jax.puppets.characters import Body
 
 FPS = 12.0
 FAMILIES = ("wave", "walk", "dance", "general")

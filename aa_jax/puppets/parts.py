@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from aa_jax.data.puppet_characters import Character
-from aa_jax.data.puppet_motion import Motion
-from aa_jax.data.puppet_sprites import Brush, Sprite, blob, limb
+from aa_jax.puppets.characters import Character
+from aa_jax.puppets.motion import Motion
+from aa_jax.puppets.sprites import Brush, Sprite, blob, limb
 
 
 def make_sprites(character: Character, motion: Motion, density: float) -> dict[str, Sprite]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from aa_jax.data.puppet_characters import Color, Fabric
-from aa_jax.data.puppet_patterns import paint
+from aa_jax.puppets.characters import Color, Fabric
+from aa_jax.puppets.patterns import paint
 
 OUTLINE = 0.0055
 """Width of the dark rim of every part, as a fraction of the stage's side."""

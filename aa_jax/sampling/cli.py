@@ -44,7 +44,7 @@ def run(flags: argparse.Namespace) -> None:
     import jax.numpy as jnp
 
     from aa_jax import runtime, weights
-    from aa_jax.data.pictures import read_picture
+    from aa_jax.media.pictures import read_picture
     from aa_jax.sampling import long_video
     from aa_jax.sampling.flags import PRESETS
     from aa_jax.sampling.pipeline import Pipeline, SamplingError
@@ -147,7 +147,7 @@ def _poses(flags, reference, style, max_frames, report):
 
 
 def _add_sound(output, driving, report):
-    from aa_jax.data.audio import add_audio
+    from aa_jax.media.audio import add_audio
 
     if add_audio(output, driving):
         report(f"added the sound of {driving}")
@@ -183,7 +183,7 @@ def _unfinished(flags, windows, settings, reference, skeletons, report):
 
 def _prepare_outputs(output: Path, gif: Path | None) -> None:
     """Finds out before the work, not after it, that a place cannot be written to."""
-    from aa_jax.data import video
+    from aa_jax.media import video
 
     for path in filter(None, (output, gif)):
         video.check_writable(path)
@@ -191,8 +191,8 @@ def _prepare_outputs(output: Path, gif: Path | None) -> None:
 
 def _write(output, gif, frames, skeletons, reference, fps, *, side_by_side):
     """Writes frames, an iterable of chunks, as they come; a GIF needs all of them at once."""
-    from aa_jax.data.pictures import resize
-    from aa_jax.data.video import write_gif, write_video
+    from aa_jax.media.pictures import resize
+    from aa_jax.media.video import write_gif, write_video
 
     height, width = skeletons.shape[1:3]
     picture = resize(reference, width, height)

@@ -90,7 +90,7 @@ def poses_from_video(
     Raises:
       DrivingError, DetectionError, KeypointsError, VideoError: in one line, naming the file.
     """
-    from aa_jax.data.video import scan_video
+    from aa_jax.media.video import scan_video
 
     detector = detector or Detector(*model_files(dwpose))
     scan = scan_video(video)
@@ -183,8 +183,8 @@ def _write_overlay(path, video, frames, reference, driver, fitted, style) -> Non
 
     Without retargeting the driver's skeleton lies on both, resized.
     """
-    from aa_jax.data.pictures import resize
-    from aa_jax.data.video import write_video
+    from aa_jax.media.pictures import resize
+    from aa_jax.media.video import write_video
 
     sizes = [
         (round(picture.width / picture.height * _OVERLAY_HEIGHT), _OVERLAY_HEIGHT)
@@ -203,7 +203,7 @@ def _write_overlay(path, video, frames, reference, driver, fitted, style) -> Non
 
 def _chosen(video: Path, frames: np.ndarray) -> Iterator[Picture]:
     """The frames of the given indices, which never go down but may repeat."""
-    from aa_jax.data.video import open_video
+    from aa_jax.media.video import open_video
 
     times = np.bincount(frames)
     with open_video(video) as opened:

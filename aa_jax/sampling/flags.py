@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _video_path(text: str) -> Path:
-    from aa_jax.data.video import VideoError, check_suffix
+    from aa_jax.media.video import VideoError, check_suffix
 
     try:
         check_suffix(text)

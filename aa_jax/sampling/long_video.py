@@ -27,9 +27,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PyTree, UInt8
 
-from aa_jax.data.pictures import resize
 from aa_jax.diffusion import samplers
 from aa_jax.diffusion.samplers import Sampler, State
+from aa_jax.media.pictures import resize
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import pipeline as pipeline_lib

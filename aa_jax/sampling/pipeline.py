@@ -22,9 +22,9 @@ from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, check_size
-from aa_jax.data.pictures import resize
 from aa_jax.diffusion import samplers
 from aa_jax.diffusion.samplers import Sampler
+from aa_jax.media.pictures import resize
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import PIXELS_AT_ONCE, Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder, preprocess

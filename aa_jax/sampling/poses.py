@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.data.pictures import resize
+from aa_jax.media.pictures import resize
 
 if TYPE_CHECKING:
     from aa_jax.pose.keypoints import Keypoints
@@ -86,7 +86,7 @@ def load_skeletons(
     if path.is_dir():
         frames, fps = _read_folder(path, max_frames), FOLDER_FPS
     else:
-        from aa_jax.data.video import read_video
+        from aa_jax.media.video import read_video
 
         frames, fps = read_video(path, max_frames)
     aspect = frames[0].shape[1] / frames[0].shape[0]
@@ -102,7 +102,7 @@ def _from_keypoints(path, width, height, style, max_frames):
 
 
 def _read_folder(path, max_frames):
-    from aa_jax.data.pictures import read_picture
+    from aa_jax.media.pictures import read_picture
 
     files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:

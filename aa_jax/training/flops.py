@@ -13,10 +13,10 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters import partial_eval
 
-from aa_jax.native import attention as native_attention
-from aa_jax.native import convolution as native_convolution
-from aa_jax.native import products as native_products
-from aa_jax.native.library import Program
+from aa_jax.kernels.cpu.native import attention as native_attention
+from aa_jax.kernels.cpu.native import convolution as native_convolution
+from aa_jax.kernels.cpu.native import products as native_products
+from aa_jax.kernels.cpu.native.library import Program
 
 
 def count(closed: ClosedJaxpr) -> float:

@@ -19,7 +19,8 @@ from aa_jax.config import RunConfig
 from aa_jax.diffusion import ddim
 from aa_jax.diffusion.noise_schedule import add_noise, clean_and_noise
 from aa_jax.diffusion.objective import diffusion_loss
-from aa_jax.models import animate_anyone, sharding
+from aa_jax.kernels import sharding
+from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder
 from aa_jax.training.step import Batch, LossFn, Metrics

@@ -7,7 +7,7 @@ The mesh has three axes:
     context   devices that divide the frames of every clip; where clips have one frame, the batch
 
 What holds no parameters of its own follows from these by the compiler's propagation and the
-constraints that models state by axis names (`aa_jax.models.sharding`).
+constraints that models state by axis names (`aa_jax.kernels.sharding`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Partitioning:
 
     @property
     def axis_rules(self) -> tuple[tuple[str, Any], ...]:
-        """What the axis names of `aa_jax.models.sharding` stand for."""
+        """What the axis names of `aa_jax.kernels.sharding` stand for."""
         frames = (("frames", "context"),) if self.divide_frames else ()
         return (("batch", self.batch_axes), *frames)
 

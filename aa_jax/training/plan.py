@@ -13,7 +13,7 @@ from aa_jax import weights
 from aa_jax.config import ConfigError, RunConfig
 from aa_jax.data import latent_cache
 from aa_jax.data.latent_cache import LatentCache
-from aa_jax.models import attention_kernels
+from aa_jax.kernels import attention as attention_kernels
 from aa_jax.training import chips, flops, losses, networks, partitioning, program, state, step
 from aa_jax.training.collectives import Collective, collectives_of
 from aa_jax.training.partitioning import Partitioning

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from aa_jax.config import TrainConfig
-from aa_jax.models import attention_kernels
+from aa_jax.kernels import target
 from aa_jax.training.state import TrainState, adamw_updates, make_optimizer
 
 
@@ -50,7 +50,7 @@ def update(
     """
     norm = optax.tree.norm(gradients)
     sound = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.step >= 0)
-    in_place = config.optimizer == "adamw" and attention_kernels.on_one_cpu()
+    in_place = config.optimizer == "adamw" and target.on_one_cpu()
     rule = Rule(
         make_optimizer(config, in_place=in_place),
         clip_factor(norm, config.max_grad_norm),

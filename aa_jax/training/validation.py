@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from aa_jax.config import RunConfig
-from aa_jax.data import pictures
 from aa_jax.data.held_out import held_out_clips
-from aa_jax.data.video import write_video
+from aa_jax.media import pictures
+from aa_jax.media.video import write_video
 from aa_jax.metrics import image, video
 from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.sampling.pipeline import Pipeline

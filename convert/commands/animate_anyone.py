@@ -9,8 +9,12 @@ from pathlib import Path
 
 from aa_jax import weights
 from aa_jax.config import NETWORKS, ModelConfig, PoseGuiderConfig
-from convert import ConvertError, assembly, families, motion, options, pieces, presets, spelling
-from convert.sources import Source, Tensor, open_source
+from convert import ConvertError
+from convert.commands import options
+from convert.reading import families, motion, pieces, presets, spelling
+from convert.reading.sources import open_source
+from convert.reading.tensors import Source, Tensor
+from convert.writing import assembly
 
 DESCRIPTION = """\
 Makes a whole model from the weights of MooreThreads/Moore-AnimateAnyone or MusePose:

@@ -7,8 +7,11 @@ import dataclasses
 import math
 from pathlib import Path
 
-from convert import ConvertError, assembly, families, motion, options, presets
-from convert.sources import open_source
+from convert import ConvertError
+from convert.commands import options
+from convert.reading import families, motion, presets
+from convert.reading.sources import open_source
+from convert.writing import assembly
 
 DESCRIPTION = """\
 Makes the motion modules from AnimateDiff v1 (mm_sd_v14, mm_sd_v15: 24 positions), v2

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from aa_jax.config import PoseGuiderConfig
-from convert import ConvertError, assembly, families, ldm, options, presets
-from convert.sources import Source, Tensor, open_source
+from convert import ConvertError
+from convert.commands import options
+from convert.reading import families, ldm, presets
+from convert.reading.sources import open_source
+from convert.reading.tensors import Source, Tensor
+from convert.writing import assembly
 
 DESCRIPTION = """\
 Makes a Pose Guider of kind `controlnet` from the hint encoder of control_v11p_sd15_openpose, to

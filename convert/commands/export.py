@@ -16,8 +16,11 @@ from aa_jax import weights
 from aa_jax.config import ModelConfig
 from aa_jax.models import torch_names
 from aa_jax.models.motion_module import position_table
-from convert import ConvertError, assembly, folders, spelling, training_runs, transfer, writer
-from convert.sources import Tensor, open_source
+from convert import ConvertError
+from convert.reading import spelling, training_runs
+from convert.reading.sources import open_source
+from convert.reading.tensors import Tensor
+from convert.writing import assembly, folders, transfer, writer
 
 DESCRIPTION = """\
 Writes a weights directory, or the newest checkpoint of a training run, as PyTorch files.

@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from convert import assembly, options, pieces, presets
+from convert.commands import options
+from convert.reading import pieces, presets
+from convert.writing import assembly
 
 DESCRIPTION = """\
 Makes the image encoder from CLIP ViT-L/14 as transformers saves it: a folder or file of

@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 
 from aa_jax import weights
-from convert import families
-from convert.sources import SUFFIXES, Source, folder_weights, open_source
+from convert.reading import families
+from convert.reading.sources import SUFFIXES, folder_weights, open_source
+from convert.reading.tensors import Source
 
 DESCRIPTION = """\
 Says what a file or folder of weights is: family and version, tensors, parameters, dtypes, size, and

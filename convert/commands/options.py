@@ -9,7 +9,8 @@ from pathlib import Path
 
 from aa_jax import weights
 from aa_jax.config import ConfigError, ModelConfig, from_dict
-from convert import ConvertError, presets
+from convert import ConvertError
+from convert.reading import presets
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from convert import ConvertError, architectures, assembly, families, options, pieces, presets
-from convert.sources import open_source
+from convert import ConvertError
+from convert.commands import options
+from convert.reading import architectures, families, pieces, presets
+from convert.reading.sources import open_source
+from convert.writing import assembly
 
 DESCRIPTION = """\
 Makes both UNets and the VAE from Stable Diffusion 1.x, as the paper starts: ReferenceNet and

@@ -1,4 +1,4 @@
-"""`python -m convert verify CASE...`: our numbers against those of the original implementation.
+"""`verify`: our numbers against those of the original implementation.
 
 A case is a folder of weights, inputs and outputs (docs/cases.md). Its weights go through the real
 converters, every run that its `meta.json` lists is repeated, and every array is compared.

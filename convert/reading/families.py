@@ -6,8 +6,9 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from convert import ConvertError, ldm, presets, spelling
-from convert.sources import Tensor
+from convert import ConvertError
+from convert.reading import ldm, presets, spelling
+from convert.reading.tensors import Tensor
 
 Tensors = Mapping[str, Tensor]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from convert.spelling import Rules, renamed
+from convert.reading.spelling import Rules, renamed
 
 T = TypeVar("T")
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from aa_jax.config import MotionModuleConfig
-from convert import ConvertError, architectures, families, spelling
-from convert.sources import Source, Tensor
+from convert import ConvertError
+from convert.reading import architectures, families, spelling
+from convert.reading.tensors import Source, Tensor
 
 _LORA = re.compile(
     r"(?:unet\.|base_model\.model\.)*"

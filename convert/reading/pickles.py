@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from convert import ConvertError
-from convert.sources import Tensor
+from convert.reading.tensors import Tensor
 
 INERT_GLOBALS = (
     "_codecs.encode",

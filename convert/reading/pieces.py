@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aa_jax.config import ModelConfig
-from convert import ConvertError, architectures, families, ldm
-from convert.sources import Source, Tensor, open_source
+from convert import ConvertError
+from convert.reading import architectures, families, ldm
+from convert.reading.sources import open_source
+from convert.reading.tensors import Source, Tensor
 
 
 @dataclasses.dataclass(frozen=True)

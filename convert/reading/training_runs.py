@@ -13,7 +13,8 @@ from flax import traverse_util
 from aa_jax import weights
 from aa_jax.config import ConfigError, RunConfig, from_dict
 from convert import ConvertError
-from convert.sources import Tensor, open_source
+from convert.reading.sources import open_source
+from convert.reading.tensors import Tensor
 
 
 def is_run(path: Path) -> bool:

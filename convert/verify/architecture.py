@@ -17,8 +17,8 @@ from aa_jax.config import (
     PoseGuiderConfig,
     UNetConfig,
 )
-from convert import transfer
 from convert.verify.cases import Case, CaseError
+from convert.writing import transfer
 
 StateDict = Mapping[str, np.ndarray]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from convert import ConvertError
-from convert.sources import open_source
+from convert.reading.sources import open_source
 from convert.verify.ledger import Ledger
 
 KINDS = {

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from aa_jax.config import ModelConfig
-from aa_jax.data.pictures import resize
 from aa_jax.diffusion import ddim
+from aa_jax.media.pictures import resize
 from aa_jax.models.autoencoder import Autoencoder, to_unit
 from aa_jax.models.image_encoder import CLIP_MEAN, CLIP_STD, ImageEncoder, preprocess
 from aa_jax.sampling import long_video

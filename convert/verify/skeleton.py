@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.data.pictures import read_picture
+from aa_jax.media.pictures import read_picture
 from aa_jax.pose.drawing import HAND_BONE_COLORS, draw_keypoints, draw_skeleton
 from aa_jax.pose.dwpose import to_openpose
 from aa_jax.pose.keypoints import Keypoints

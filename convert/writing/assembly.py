@@ -17,8 +17,9 @@ from typing import Any
 
 from aa_jax import files, weights
 from aa_jax.config import ConfigError, ModelConfig
-from convert import ConvertError, transfer, writer
-from convert.sources import Source, Tensor
+from convert import ConvertError
+from convert.reading.tensors import Source, Tensor
+from convert.writing import transfer, writer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,9 @@ from aa_jax import weights
 from aa_jax.config import ModelConfig, MotionModuleConfig, PoseGuiderConfig
 from aa_jax.models import torch_names
 from aa_jax.models.motion_module import position_table
-from convert import ConvertError, spelling
-from convert.sources import Tensor
+from convert import ConvertError
+from convert.reading import spelling
+from convert.reading.tensors import Tensor
 
 Tensors = Mapping[str, Tensor]
 

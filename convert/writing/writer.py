@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from convert import ConvertError
-from convert.sources import DTYPES, Tensor
+from convert.reading.tensors import DTYPES, Tensor
 
 _NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 

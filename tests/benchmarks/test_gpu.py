@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aa_jax.native import library
+from aa_jax.kernels.cpu.native import library
 from benchmarks import gpu
 from benchmarks.workloads import WORKLOADS
 

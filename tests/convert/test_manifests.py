@@ -3,7 +3,7 @@
 import pytest
 
 from aa_jax.config import MotionModuleConfig
-from convert import assembly, transfer
+from convert.writing import assembly, transfer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from puppet_videos import keypoints
 from skimage.metrics import peak_signal_noise_ratio
 
 from aa_jax.data.dataset import DatasetError, open_dataset
-from aa_jax.data.video import read_video
+from aa_jax.media.video import read_video
 
 FRAMES = [5, 0, 23, 5, 11]  # any order, some twice
 

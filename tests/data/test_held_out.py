@@ -4,9 +4,9 @@ import numpy as np
 from skimage.morphology import dilation
 from tiny_run import tiny_config
 
-from aa_jax.data import puppets
 from aa_jax.data.dataset import open_dataset
 from aa_jax.data.held_out import REFERENCE_FRAME, held_out_clips
+from aa_jax.puppets import clips as puppets
 
 
 def clips(seed=0, size=32):

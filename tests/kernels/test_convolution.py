@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from native_code import needs_compiler
 
-from aa_jax.models import attention_kernels, convolution
-from aa_jax.models.convolution import conv3x3
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.kernels import convolution
+from aa_jax.kernels.convolution import conv3x3
 from aa_jax.training import flops
 
 

@@ -18,10 +18,10 @@ from native_code import needs_compiler
 from parity import normal
 
 from aa_jax.config import ConfigError
-from aa_jax.models import attention_kernels as kernels
-from aa_jax.models import cpu_attention
-from aa_jax.models.attention_kernels import Call, attention, choose, using
-from aa_jax.native import library
+from aa_jax.kernels import attention as kernels
+from aa_jax.kernels.attention import Call, attention, choose, using
+from aa_jax.kernels.cpu import attention as cpu_attention
+from aa_jax.kernels.cpu.native import library
 from aa_jax.training import flops
 
 RUNNABLE = {

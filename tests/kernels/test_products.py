@@ -8,9 +8,9 @@ from flax import linen as nn
 from native_code import needs_matrix_unit
 from parity import normal
 
-from aa_jax.models import products
-from aa_jax.models.products import Dense
-from aa_jax.native.library import Program
+from aa_jax.kernels import products
+from aa_jax.kernels.cpu.native.library import Program
+from aa_jax.kernels.products import Dense
 from aa_jax.training import flops
 
 

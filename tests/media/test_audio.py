@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from aa_jax.data.audio import add_audio
-from aa_jax.data.video import VideoError, read_video, write_video
+from aa_jax.media.audio import add_audio
+from aa_jax.media.video import VideoError, read_video, write_video
 
 RATE = 16000
 

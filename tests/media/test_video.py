@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from puppet_videos import encode, rotate, truncate
 
-from aa_jax.data.video import VideoError, read_video, scan_video, write_gif, write_video
+from aa_jax.media.video import VideoError, read_video, scan_video, write_gif, write_video
 
 
 def moving_picture(frames=12, height=48, width=64):
@@ -266,7 +266,7 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
 def test_equal_frames_give_equal_files_whatever_memory_holds(tmp_path):
     code = """
 import sys, numpy as np
-from aa_jax.data.video import write_video
+from aa_jax.media.video import write_video
 tiles = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 3), np.uint8)
 frames = tiles.repeat(4, 1).repeat(4, 2)
 write_video(sys.argv[1], frames, 12.0)

@@ -14,7 +14,8 @@ from diffusers.models.embeddings import get_timestep_embedding
 from parity import apply, nchw, nhwc, normal, perturbed, random_params
 
 from aa_jax.config import MotionModuleConfig, UNetConfig
-from aa_jax.models import attention_kernels, torch_names
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.models import torch_names
 from aa_jax.models.unet import DenoisingUNet, ReferenceUNet, project_reference, timestep_features
 
 CONFIG = UNetConfig(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dwpose_models import write_detector, write_pose
 
-from aa_jax.data.video import VideoError, write_video
+from aa_jax.media.video import VideoError, write_video
 from aa_jax.pose import detection
 from aa_jax.pose.detection import (
     DetectionError,

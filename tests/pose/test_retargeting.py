@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from stick_figures import TYPICAL, limb_lengths, moving_figure, random_proportions
 
-from aa_jax.data.puppets import make_clip
 from aa_jax.pose.keypoints import KeypointsError
 from aa_jax.pose.retargeting import retarget
+from aa_jax.puppets.clips import make_clip
 
 SEEDS = range(5)
 PARTS = ("body", "hands", "face")

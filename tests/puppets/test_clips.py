@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.data.puppet_motion import FAMILIES
-from aa_jax.data.puppet_patterns import PATTERNS, paint
-from aa_jax.data.puppets import PuppetClips, make_clip
 from aa_jax.pose.drawing import draw_keypoints
+from aa_jax.puppets.clips import PuppetClips, make_clip
+from aa_jax.puppets.motion import FAMILIES
+from aa_jax.puppets.patterns import PATTERNS, paint
 
 
 def _psnr(square_error):

@@ -14,7 +14,7 @@ from tiny_model import MODEL, SCHEDULE
 
 from aa_jax import config as config_lib
 from aa_jax import runtime, weights
-from aa_jax.data.video import read_video
+from aa_jax.media.video import read_video
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.sampling import cli, resume
 
@@ -254,7 +254,7 @@ def test_full_disk_leaves_no_half_made_video(sample, tmp_path, capsys, monkeypat
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("PIL.Image.Image.save", lambda self, path, **kwargs: write(path, 0, 0))
-    monkeypatch.setattr("aa_jax.data.video.write_video", lambda *args: None)
+    monkeypatch.setattr("aa_jax.media.video.write_video", lambda *args: None)
     assert sample("--gif") == 1
     assert "video.gif: cannot be written (No space left on device)" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

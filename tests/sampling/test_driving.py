@@ -10,7 +10,7 @@ from stick_figures import TYPICAL, limb_lengths, moving_figure
 
 from aa_jax import runtime, weights
 from aa_jax.config import SkeletonConfig
-from aa_jax.data.video import VideoError, read_video, write_video
+from aa_jax.media.video import VideoError, read_video, write_video
 from aa_jax.pose.detection import DetectionError
 from aa_jax.pose.keypoints import Keypoints, KeypointsError
 from aa_jax.pose.people import People
@@ -151,15 +151,15 @@ def test_given_keypoints_of_the_reference(drive, character, clip, tmp_path):
 
 
 def test_variable_frame_rate_is_made_constant(drive, clip, monkeypatch):
-    import aa_jax.data.video
+    import aa_jax.media.video
 
-    scan = aa_jax.data.video.scan_video
+    scan = aa_jax.media.video.scan_video
 
     def variable(path):
         times = np.array([0, 1, 3, 4]) / 12  # the second frame is shown twice as long
         return dataclasses.replace(scan(path), times=times, variable=True)
 
-    monkeypatch.setattr(aa_jax.data.video, "scan_video", variable)
+    monkeypatch.setattr(aa_jax.media.video, "scan_video", variable)
     path, _ = drive(options={"retargeting": "none"})
 
     poses = Keypoints.load(path)
@@ -236,7 +236,7 @@ def test_command_line(sample, video, clip, character, tmp_path, monkeypatch, cap
     monkeypatch.setattr(driving, "model_files", lambda directory: (directory, "pose"))
     monkeypatch.setattr(driving, "Detector", lambda *files: Knowing(clip, character))
     sounds = []
-    monkeypatch.setattr("aa_jax.data.audio.add_audio", lambda *paths: sounds.append(paths) or True)
+    monkeypatch.setattr("aa_jax.media.audio.add_audio", lambda *paths: sounds.append(paths) or True)
 
     code, given = sample(f"--driving={video}", "--dwpose=models", "--anchor=neck", "--frames=6")
 

@@ -10,9 +10,9 @@ import pytest
 from tiny_model import MODEL, SCHEDULE, random_params
 
 from aa_jax import weights
-from aa_jax.data.pictures import resize
 from aa_jax.diffusion.samplers import Sampler, rows
-from aa_jax.models import attention_kernels
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.media.pictures import resize
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.sampling import pipeline as pipeline_lib
 from aa_jax.sampling.pipeline import Pipeline

@@ -7,8 +7,8 @@ import pytest
 from tiny_model import MODEL, SCHEDULE
 
 from aa_jax.config import ConfigError
-from aa_jax.data.pictures import resize
 from aa_jax.diffusion import ddim, samplers
+from aa_jax.media.pictures import resize
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.sampling import long_video
 from aa_jax.sampling import pipeline as pipeline_lib

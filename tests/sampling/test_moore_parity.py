@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load
 
 from aa_jax.config import AutoencoderConfig, ImageEncoderConfig
-from aa_jax.data.pictures import resize
+from aa_jax.media.pictures import resize
 from aa_jax.models import torch_names
 from aa_jax.models.autoencoder import Autoencoder
 from aa_jax.models.image_encoder import ImageEncoder, preprocess

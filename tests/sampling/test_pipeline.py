@@ -10,8 +10,8 @@ import pytest
 from tiny_model import MODEL, SCHEDULE, random_params
 
 from aa_jax.config import ConfigError
-from aa_jax.data.pictures import resize
 from aa_jax.diffusion import ddim
+from aa_jax.media.pictures import resize
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import Autoencoder
 from aa_jax.models.image_encoder import ImageEncoder, preprocess

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.data.video import read_video, write_video
+from aa_jax.media.video import read_video, write_video
 from aa_jax.pose.drawing import draw_keypoints
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.sampling.poses import FOLDER_FPS, PosesError, load_skeletons

@@ -15,7 +15,7 @@ from tiny_run import tiny_config
 from aa_jax import weights
 from aa_jax.config import ConfigError
 from aa_jax.data.dataset import DatasetError
-from aa_jax.data.video import read_video
+from aa_jax.media.video import read_video
 from aa_jax.training import failure, loop
 from aa_jax.training.reporting import Reporter
 

@@ -142,7 +142,7 @@ def test_on_one_cpu_the_state_changes_in_place_to_what_optax_makes_of_it(
     loss = jnp.float32(1 if sound else jnp.nan)
 
     def take(one_cpu):
-        monkeypatch.setattr(update.attention_kernels, "on_one_cpu", lambda: one_cpu)
+        monkeypatch.setattr(update.target, "on_one_cpu", lambda: one_cpu)
         step_one = jax.jit(lambda *args: update.update(config, *args), donate_argnums=0)
         compiled = step_one.lower(before, gradients, loss).compile(program.compiler_options())
         copied = jax.tree.map(jnp.copy, before)

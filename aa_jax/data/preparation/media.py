@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from aa_jax.config import SkeletonConfig
-from aa_jax.data import pictures, video
 from aa_jax.data.geometry import Size, centre_crop, shrunk
 from aa_jax.data.preparation.layouts import picture_files
+from aa_jax.media import pictures, video
 from aa_jax.pose import drawing
 from aa_jax.pose.keypoints import Keypoints
 
@@ -59,7 +59,7 @@ def content_hash(path: Path) -> str:
 
 
 def scan(path: Path) -> video.VideoScan:
-    """Decodes everything and says what there is; `aa_jax.data.video.scan_video`.
+    """Decodes everything and says what there is; `aa_jax.media.video.scan_video`.
 
     Raises:
       VideoError, PictureError: it cannot be read from end to end.

@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from aa_jax.data.preparation import media
 from aa_jax.data.preparation.layouts import Source
-from aa_jax.data.video import VideoScan
+from aa_jax.media.video import VideoScan
 from aa_jax.pose.keypoints import Keypoints, KeypointsError
 
 if TYPE_CHECKING:

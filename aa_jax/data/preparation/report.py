@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aa_jax import files
-from aa_jax.data import pictures
 from aa_jax.data.preparation.filters import RULES
 from aa_jax.data.preparation.work import Outcome
+from aa_jax.media import pictures
 
 SHEET_CLIPS, SHEET_ROWS = 48, 12
 """Clips shown, evenly picked among those kept; and clips per contact sheet."""

@@ -23,7 +23,7 @@ from aa_jax import files
 from aa_jax.data.preparation import filters, media
 from aa_jax.data.preparation.layouts import Source
 from aa_jax.data.preparation.poses import DetectorSettings, Poses, detected_poses, given_poses
-from aa_jax.data.video import VideoScan
+from aa_jax.media.video import VideoScan
 
 STORE_VERSION = 1
 """Part of a stored clip's name; to be raised when clips are stored in another way."""

@@ -4,7 +4,7 @@
     by_head   one head of one sample after the other: long sequences
     short     products of batches of matrices: short sequences
 
-Which a call takes is decided in `aa_jax.models.attention_kernels`.
+Which a call takes is decided in `aa_jax.kernels.attention`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from aa_jax.native import attention as native_attention
-
-SAVED = "attention"
-"""`checkpoint_name` of what a backward pass should not compute again."""
+from aa_jax.kernels.cpu.native import attention as native_attention
+from aa_jax.kernels.plain_attention import SAVED, lengths_of, masked, scaled
 
 MOST_QUERIES, FEWEST_QUERIES = 512, 128
 """Of a head that are taken at once, where their number can be divided so."""
@@ -222,25 +220,6 @@ def _short_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, N
 
 
 _short.defvjp(_short_forward, _short_backward)
-
-
-def scaled(q: Array) -> Array:
-    """Queries whose products with keys are the logits, rounded once more."""
-    return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
-
-
-def lengths_of(k: Float[Array, "b r n d"], key_lengths: Int[Array, " b"] | None) -> Array:
-    """How many of its keys a sample sees [b]: all where it is not said."""
-    return jnp.full(len(k), k.shape[1]) if key_lengths is None else key_lengths
-
-
-def masked(logits: Float[Array, "*b s r"], key_lengths: Int[Array, "*c"] | None) -> Array:
-    """Logits, those of keys beyond the lengths of their samples (the first axes) minus infinity."""
-    if key_lengths is None:
-        return logits
-    keys = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
-    lengths = key_lengths.reshape(key_lengths.shape + (1,) * (logits.ndim - key_lengths.ndim))
-    return jnp.where(keys < lengths, logits, -jnp.inf)
 
 
 def _turned_product(a: Float[Array, "b k m"], b: Float[Array, "b k n"]) -> Float[Array, "b m n"]:

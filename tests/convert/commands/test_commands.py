@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from aa_jax import files, weights
 from aa_jax.config import NETWORKS
-from convert import assembly
 from convert.__main__ import main
+from convert.writing import assembly
 
 
 def same(a, b, names=NETWORKS):

@@ -12,7 +12,9 @@ from aa_jax.config import (
     NoiseScheduleConfig,
     UNetConfig,
 )
-from convert import ConvertError, architectures, folders
+from convert import ConvertError
+from convert.reading import architectures
+from convert.writing import folders
 
 SD15 = {  # unet/config.json of stable-diffusion-v1-5
     "_class_name": "UNet2DConditionModel",

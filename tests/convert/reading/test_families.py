@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from convert import ConvertError, families
-from convert.sources import Tensor
+from convert import ConvertError
+from convert.reading import families
+from convert.reading.tensors import Tensor
 
 
 def tensors(shapes):

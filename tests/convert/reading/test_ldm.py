@@ -2,7 +2,7 @@
 
 from diffusers.loaders import single_file_utils as oracle
 
-from convert import ldm
+from convert.reading import ldm
 
 CONFIG = {
     "down_block_types": ["d"] * 4,

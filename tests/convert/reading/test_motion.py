@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from convert import ConvertError, motion
-from convert.animatediff import lora_argument
-from convert.sources import Tensor, open_source
+from convert import ConvertError
+from convert.commands.animatediff import lora_argument
+from convert.reading import motion
+from convert.reading.sources import open_source
+from convert.reading.tensors import Tensor
 
 BLOCK = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0"
 QUERY = f"{BLOCK}.attention_blocks.1.to_q.weight"

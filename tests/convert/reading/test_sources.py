@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import save_file
 
 from convert import ConvertError
-from convert.sources import open_source
+from convert.reading.sources import open_source
 
 ARRAYS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),

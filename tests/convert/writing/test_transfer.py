@@ -7,8 +7,11 @@ import pytest
 from aa_jax import weights
 from aa_jax.config import NETWORKS
 from aa_jax.models.motion_module import position_table
-from convert import ConvertError, export, transfer
-from convert.sources import Tensor, open_source
+from convert import ConvertError
+from convert.commands import export
+from convert.reading.sources import open_source
+from convert.reading.tensors import Tensor
+from convert.writing import transfer
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from convert import ConvertError, writer
-from convert.sources import Tensor
+from convert import ConvertError
+from convert.reading.tensors import Tensor
+from convert.writing import writer
 
 ARRAYS = {
     "b": np.arange(6, dtype=np.float16).reshape(2, 3),

@@ -11,8 +11,8 @@ import pytest
 from puppet_videos import prepare
 
 from aa_jax.data.dataset import open_dataset
-from aa_jax.data.pictures import read_picture
 from aa_jax.data.preparation import media, work
+from aa_jax.media.pictures import read_picture
 from aa_jax.pose.keypoints import Keypoints
 
 

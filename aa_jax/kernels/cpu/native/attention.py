@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from aa_jax.native import library
-from aa_jax.native.library import VECTOR, Program
+from aa_jax.kernels.cpu.native import library
+from aa_jax.kernels.cpu.native.library import VECTOR, Program
 
 PRODUCTS = {
     Program.ATTENTION_FORWARD: 2,

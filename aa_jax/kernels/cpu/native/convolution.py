@@ -7,8 +7,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aa_jax.native import library
-from aa_jax.native.library import Program
+from aa_jax.kernels.cpu.native import library
+from aa_jax.kernels.cpu.native.library import Program
 
 PIXELS, POINTS = 4, 36
 """A tile's side, and the numbers that it is transformed to."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from aa_jax.native.build import BuildError, build
+from aa_jax.kernels.cpu.native.build import BuildError, build
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
 

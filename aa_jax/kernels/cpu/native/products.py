@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from aa_jax.native import library
-from aa_jax.native.library import Program
+from aa_jax.kernels.cpu.native import library
+from aa_jax.kernels.cpu.native.library import Program
 
 Matrix = Float[Array, "_ _"]
 

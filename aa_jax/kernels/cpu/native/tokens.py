@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from aa_jax.native import library
-from aa_jax.native.library import VECTOR, Program
+from aa_jax.kernels.cpu.native import library
+from aa_jax.kernels.cpu.native.library import VECTOR, Program
 
 SOME = 64
 """Tokens whose gradients of parameters come summed."""

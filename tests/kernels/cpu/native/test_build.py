@@ -6,7 +6,7 @@ import os
 import pytest
 from native_code import needs_compiler
 
-from aa_jax.native.build import BuildError, build
+from aa_jax.kernels.cpu.native.build import BuildError, build
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from native_code import needs_matrix_unit
 from parity import normal
 
-from aa_jax.native import library, products
+from aa_jax.kernels.cpu.native import library, products
 
 SHAPES = [(1, 1, 1), (5, 7, 9), (33, 31, 65), (64, 1100, 48), (300, 64, 320)]
 """Rows, depth and columns: parts of a block; more depth than is packed at a time; many tasks."""

@@ -8,10 +8,10 @@ import torch
 from native_code import needs_compiler
 from parity import normal
 
-from aa_jax.models import attention_kernels
+from aa_jax.kernels import attention as attention_kernels
+from aa_jax.kernels.cpu.native import library, tokens
 from aa_jax.models.attention import GEGLU
 from aa_jax.models.normalization import LayerNorm
-from aa_jax.native import library, tokens
 
 pytestmark = needs_compiler
 

@@ -1,0 +1,54 @@
+"""Everything that can be set, as frozen dataclasses validated once.
+
+weights   what a set of weights is
+run       what a run of a script is
+reading   how config files and `config.json` become these
+"""
+
+from aa_jax.config.reading import ConfigError, check_path, from_dict
+from aa_jax.config.run import (
+    DataConfig,
+    EvalConfig,
+    InitConfig,
+    MeshConfig,
+    RunConfig,
+    TrainConfig,
+    default_config,
+)
+from aa_jax.config.weights import (
+    NETWORKS,
+    AutoencoderConfig,
+    ImageEncoderConfig,
+    ModelConfig,
+    MotionModuleConfig,
+    NoiseScheduleConfig,
+    PoseGuiderConfig,
+    SamplingConfig,
+    SkeletonConfig,
+    UNetConfig,
+    check_size,
+)
+
+__all__ = [
+    "NETWORKS",
+    "AutoencoderConfig",
+    "ConfigError",
+    "DataConfig",
+    "EvalConfig",
+    "ImageEncoderConfig",
+    "InitConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "MotionModuleConfig",
+    "NoiseScheduleConfig",
+    "PoseGuiderConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SkeletonConfig",
+    "TrainConfig",
+    "UNetConfig",
+    "check_path",
+    "check_size",
+    "default_config",
+    "from_dict",
+]

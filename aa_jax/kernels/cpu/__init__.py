@@ -1,0 +1,1 @@
+"""Forms of computations that a single CPU is fast at."""

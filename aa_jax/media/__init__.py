@@ -1,0 +1,1 @@
+"""Videos, sound and pictures, in and out."""

@@ -1,0 +1,1 @@
+"""A procedural world of articulated characters, with exact keypoints for every frame."""

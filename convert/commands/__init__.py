@@ -1,0 +1,1 @@
+"""One file per command of `python -m convert`, and the flags they share."""

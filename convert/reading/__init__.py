@@ -1,0 +1,1 @@
+"""From any file of weights to named tensors and an architecture."""

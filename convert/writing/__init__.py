@@ -1,0 +1,1 @@
+"""From named tensors to a weights directory, or to files of other projects."""
