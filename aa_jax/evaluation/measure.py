@@ -96,9 +96,7 @@ def run(
 
 def pipelines(found: weights.WeightsConfig) -> tuple[Pipeline, Pipeline]:
     """Of the whole model, and of its first stage, which has no motion modules."""
-    full = Pipeline(
-        found.model, found.schedule, reference_dtype=found.sampling.reference_dtype or None
-    )
+    full = Pipeline.of(found)
     still = dataclasses.replace(found.model.motion_module, enabled=False)
     return full, dataclasses.replace(
         full, model=dataclasses.replace(found.model, motion_module=still)
