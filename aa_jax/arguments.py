@@ -1,7 +1,9 @@
 """What all command lines share; needs the standard library only, so that `--help` is quick."""
 
 import argparse
+import re
 import sys
+from pathlib import Path
 from typing import Literal
 
 
@@ -9,8 +11,22 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that tells a mistake in one line, with exit code 2."""
 
     def error(self, message: str):
-        print(f"error: {message} (see --help)", file=sys.stderr)
+        print(as_called(f"error: {message} (see --help)"), file=sys.stderr)
         raise SystemExit(2)
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
+
+
+def as_called(text: str) -> str:
+    """Text whose commands are those of an installed package, if the user called one of these.
+
+    `python sample.py`, and its name alone, then is `aa-jax-sample`, and so are the others.
+    """
+    if not Path(sys.argv[0]).stem.startswith("aa-jax-"):
+        return text
+    text = text.replace("python -m convert", "aa-jax-convert")
+    return re.sub(r"(python )?\b(sample|prepare|train|evaluate)\.py\b", r"aa-jax-\2", text)
 
 
 def respelled(argument: str, separator: Literal["_", "-"]) -> str:

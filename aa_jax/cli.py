@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from aa_jax import config as config_lib
-from aa_jax.arguments import respelled
+from aa_jax.arguments import as_called, respelled
 
 Main = Callable[[config_lib.RunConfig, flags.FlagValues], Any]
 
@@ -27,13 +27,14 @@ def run(
     Args:
       doc: what `--help` prints above the flags.
       define: defines the script's own flags.
-      argv: the command line with the script's name first; by default the process's.
+      argv: the command line without the script's name; by default the process's.
 
     Returns:
       The exit code: 0, 1 where the run failed, 2 for a mistake of the user's.
     """
     values = flags.FlagValues()
-    argv = [respelled(arg, "_") for arg in (sys.argv if argv is None else argv)]
+    given = sys.argv[1:] if argv is None else argv
+    argv = [sys.argv[0], *(respelled(argument, "_") for argument in given)]
     config_flags.DEFINE_config_file(
         "config",
         help_string="Config file; --config.group.field=value changes a field of it.",
@@ -42,7 +43,7 @@ def run(
     )
     define(values)
     if {"-h", "--help"} & set(argv[1:]):
-        print(f"{doc.strip()}\n\n{_describe(values)}")
+        print(as_called(f"{doc.strip()}\n\n{_describe(values)}"))
         return 0
     try:
         config = _parse(values, argv)
@@ -75,7 +76,7 @@ def report_errors(call: Callable[[], Any]) -> int:
 def fail(error: BaseException | str, code: int) -> int:
     """Prints one line and returns the exit code."""
     text = " ".join(str(error).split()) or type(error).__name__
-    print(f"error: {text}", file=sys.stderr)
+    print(as_called(f"error: {text}"), file=sys.stderr)
     return code
 
 

@@ -1,9 +1,10 @@
-import runpy
 from pathlib import Path
 
 import pytest
 
 from aa_jax import cli
+from aa_jax.evaluation import cli as evaluation
+from aa_jax.training import cli as training
 
 ROOT = Path(__file__).parents[1]
 STAGE1 = str(ROOT / "configs" / "puppets_stage1.py")
@@ -11,10 +12,8 @@ STAGE1 = str(ROOT / "configs" / "puppets_stage1.py")
 
 def command(script, *arguments):
     """Runs an entry point's command line in this process; returns its exit code."""
-    module = runpy.run_path(str(ROOT / script))
-    return cli.run(
-        module["main"], module["__doc__"], module["define"], [script, *map(str, arguments)]
-    )
+    main = {"train.py": training.main, "evaluate.py": evaluation.main}[script]
+    return main(list(map(str, arguments)))
 
 
 def error_line(capsys):

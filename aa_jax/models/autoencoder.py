@@ -163,9 +163,9 @@ def _autoencode(module, pictures):
 
 @functools.cache
 def _module(config: AutoencoderConfig, dtype: Any):
+    hide_deprecations()
     from diffusers.models import vae_flax
 
-    logging.getLogger(vae_flax.__name__).addFilter(_no_deprecation_line)
     levels = len(config.block_out_channels)
     return vae_flax.FlaxAutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -179,6 +179,17 @@ def _module(config: AutoencoderConfig, dtype: Any):
     )
 
 
-def _no_deprecation_line(record: logging.LogRecord) -> bool:
-    # Every submodule says it again; the version is pinned in pyproject.toml for this reason.
+def hide_deprecations() -> None:
+    """Keeps from users that diffusers' Flax classes are deprecated; to be called before importing.
+
+    Every class says it, some at import; the version is pinned in `pyproject.toml` for this reason.
+    """
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.get_logger()  # which gives the library's logger its handler
+    for handler in logging.getLogger("diffusers").handlers:
+        handler.addFilter(_is_no_deprecation)
+
+
+def _is_no_deprecation(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Flax classes are deprecated")

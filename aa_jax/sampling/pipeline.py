@@ -1,6 +1,6 @@
 """From a reference picture and skeleton pictures to a video.
 
-    pipeline = Pipeline(config.model, config.schedule)
+    pipeline = Pipeline.of(config)
     video = pipeline.animate(params, reference, skeletons, steps=20, guidance_scale=3.5, seed=0)
 
 The reference goes once through VAE, image encoder and ReferenceNet and becomes keys and values;
@@ -9,11 +9,13 @@ takes many clips at once, and `encode`, `denoise` and `decode` are the three pha
 Videos longer than the motion modules' clips are `aa_jax.sampling.long_video`'s.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,7 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, check_size
+from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, RunConfig, check_size
 from aa_jax.diffusion import samplers
 from aa_jax.diffusion.samplers import Sampler
 from aa_jax.media.pictures import resize
@@ -30,6 +32,9 @@ from aa_jax.models.autoencoder import PIXELS_AT_ONCE, Autoencoder, to_unit
 from aa_jax.models.image_encoder import ImageEncoder, preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import feature_cache
+
+if TYPE_CHECKING:
+    from aa_jax.weights import WeightsConfig
 
 
 class SamplingError(ConfigError):
@@ -66,6 +71,12 @@ class Pipeline:
     schedule: NoiseScheduleConfig
     dtype: Any = jnp.float32
     reference_dtype: Any = None
+
+    @classmethod
+    def of(cls, config: WeightsConfig | RunConfig, dtype: Any = jnp.float32) -> Pipeline:
+        """That of a set of weights, or of those a run trains, as their sampling defaults say."""
+        rounded = config.sampling.reference_dtype
+        return cls(config.model, config.schedule, dtype, jnp.dtype(rounded) if rounded else None)
 
     def animate(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ from jaxtyping import Int, UInt8
 
 from aa_jax.config import SkeletonConfig
 from aa_jax.media.pictures import resize
+from aa_jax.sampling.pipeline import SamplingError
 
 if TYPE_CHECKING:
     from aa_jax.pose.keypoints import Keypoints
+    from aa_jax.sampling.request import Request
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FOLDER_FPS = 24.0
@@ -59,6 +63,82 @@ class DrawnSkeletons:
         chosen = self.keypoints[indices.ravel()]
         pictures = draw_keypoints(chosen, self.width, self.height, self.style)
         return pictures.reshape(*indices.shape, *self.shape[1:])
+
+
+def skeletons_of(
+    request: Request, output: Path, *, progress: bool, report: Callable[[str], None]
+) -> tuple[UInt8[np.ndarray, "t h w 3"] | DrawnSkeletons, float]:
+    """The skeleton pictures that a request asks for, and frames per second.
+
+    Args:
+      request: what is asked for.
+      output: the video's path, beside which fitted poses and their report are written.
+      progress: show bars.
+      report: takes lines about what is being done.
+
+    Raises:
+      SamplingError: there are fewer poses than must be.
+      PosesError, DrivingError, DetectionError, KeypointsError, VideoError: poses cannot be had.
+    """
+    path = _fitted(request, output, progress, report)
+    skeletons, fps, aspect = load_skeletons(
+        path,
+        width=request.width,
+        height=request.height,
+        style=request.config.skeleton,
+        max_frames=request.most_frames,
+    )
+    if len(skeletons) < request.least_frames:
+        raise SamplingError(
+            f"{path}: has {len(skeletons)} frames, --frames asks for {request.least_frames}"
+        )
+    height, width = request.reference.shape[:2]
+    _warn_of_distortion("reference picture", width / height, request)
+    _warn_of_distortion("poses", aspect, request)
+    return skeletons, fps
+
+
+def _fitted(request, output, progress, report) -> Path:
+    """The file of poses: as given, or made from a driving video or for the reference's body."""
+    source = request.poses
+    if not source.driving and not source.reference_poses:
+        return source.path
+    from aa_jax.sampling import driving
+
+    common = {
+        "options": driving.DrivingOptions(
+            person=source.person,
+            smoothing=source.smoothing,
+            retargeting=source.retargeting,
+            anchor=source.anchor,
+        ),
+        "max_frames": request.most_frames,
+        "report": report,
+    }
+    if not source.driving:
+        return driving.fit_poses(
+            source.path, source.reference_poses, request.reference, output, **common
+        )
+    return driving.poses_from_video(
+        source.driving,
+        request.reference,
+        output,
+        style=request.config.skeleton,
+        dwpose=source.dwpose,
+        reference_poses=source.reference_poses,
+        progress=progress,
+        **common,
+    )
+
+
+def _warn_of_distortion(what: str, aspect: float, request: Request) -> None:
+    wanted = request.width / request.height
+    if abs(aspect / wanted - 1) > 0.05:
+        print(
+            f"warning: the {what} has aspect ratio {aspect:.2f}, the video {wanted:.2f}, "
+            "and is stretched to it; choose --width and --height accordingly",
+            file=sys.stderr,
+        )
 
 
 def load_skeletons(

@@ -6,14 +6,18 @@ import dataclasses
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aa_jax import files
+from aa_jax import files, weights
 from aa_jax.diffusion.samplers import State
+
+if TYPE_CHECKING:
+    from aa_jax.sampling.pose_features import Skeletons
+    from aa_jax.sampling.request import Request
 
 
 class ResumeError(ValueError):
@@ -78,6 +82,38 @@ class StateFile:
     def remove(self) -> None:
         """Takes the file away when the video is complete."""
         self.path.unlink(missing_ok=True)
+
+
+def state_file(
+    output: Path,
+    request: Request,
+    skeletons: Skeletons,
+    *,
+    resume: bool,
+    report: Callable[[str], None] = lambda line: None,
+) -> StateFile:
+    """Where the unfinished latents of a long video are kept, under all that they depend on.
+
+    Raises:
+      ResumeError: what is there, and to be gone on from, was made with other settings.
+    """
+    frames, height, width = skeletons.shape[:3]
+    settings = {
+        "frames": frames,
+        "width": width,
+        "height": height,
+        **request.settings,
+        "dtype": str(np.dtype(request.pipeline.dtype)),
+        **{f"window_{name}": x for name, x in dataclasses.asdict(request.windows).items()},
+        "weights": digest(sorted(weights.resolve(request.weights).glob("*.*"))),
+        "reference": digest([request.reference]),
+        "poses": digest(skeletons[np.array([t])] for t in range(frames)),
+    }
+    state = StateFile.beside(output, settings, resume=resume)
+    if state.path.exists() and not resume:
+        report(f"{output} starts again; --resume would go on where it was interrupted")
+    state.load()  # refuses other settings before the work begins
+    return state
 
 
 def digest(parts: Iterable[Path | np.ndarray]) -> str:

@@ -12,16 +12,25 @@ a weights directory that sample.py loads. The same command, given again, goes on
 checkpoint; so it does after SIGTERM, which saves and ends the run.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from aa_jax import cli
+from aa_jax.config import RunConfig
 
 
-def define(values):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns 0, 1 where training failed, 2 for a mistake in the flags."""
+    return cli.run(run, __doc__, define, argv)
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the flags beside `--config`."""
     flags.DEFINE_string(
         "workdir", "", "Folder of the run; default runs/<config name>.", flag_values=values
     )
@@ -61,7 +70,8 @@ def define(values):
     )
 
 
-def main(config, values):
+def run(config: RunConfig, values: flags.FlagValues) -> None:
+    """Does what the flags say."""
     from aa_jax.training import partitioning
 
     mesh = partitioning.parse_mesh(values.mesh, config.mesh)
@@ -85,7 +95,3 @@ def main(config, values):
         )
     runtime.prepare()
     loop.run(config, Path(values.workdir or f"runs/{config.name}"))
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__, define))

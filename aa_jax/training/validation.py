@@ -71,9 +71,7 @@ def _animate(config: RunConfig, workdir: Path) -> Validation:
     Sheets: reference, then truth over result. Videos: a row per character of reference, truth and
     result, in slow motion.
     """
-    pipeline = Pipeline(
-        config.model, config.schedule, reference_dtype=config.sampling.reference_dtype or None
-    )
+    pipeline = Pipeline.of(config)
     clips = held_out_clips(
         config,
         seed=config.eval.seed,

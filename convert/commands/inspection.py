@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from aa_jax import weights
+from aa_jax.arguments import as_called
 from convert.reading import families
 from convert.reading.sources import SUFFIXES, folder_weights, open_source
 from convert.reading.tensors import Source
@@ -33,7 +34,7 @@ def run(flags: argparse.Namespace) -> int:
     """Runs the command; returns 0 where all it found can be converted, 1 where not."""
     if networks := weights.networks(flags.source):
         print(f"{flags.source}: weights directory with {', '.join(networks)}")
-        print(f"  python sample.py --weights {flags.source}")
+        print(as_called(f"  python sample.py --weights {flags.source}"))
         return 0
     paths = _inside(flags.source)
     if not paths:
@@ -79,4 +80,4 @@ def describe(source: Source, family: families.Family) -> str:
         lines.append(f"  python -m convert {family.command.replace('FILE', str(source.path), 1)}")
     else:
         lines.append(f"  cannot be used: {family.refused}")
-    return "\n".join(lines)
+    return as_called("\n".join(lines))

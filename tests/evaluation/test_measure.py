@@ -6,7 +6,8 @@ import pytest
 from tiny_model import MODEL, SCHEDULE, random_params
 from tiny_run import tiny_config
 
-from aa_jax import evaluation, weights
+from aa_jax import weights
+from aa_jax.evaluation import measure
 from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
 from aa_jax.media import pictures
 from aa_jax.metrics import image
@@ -31,7 +32,7 @@ def evaluated(tmp_path_factory, params):
         sampling=SamplingConfig(width=16, height=16, steps=2, guidance_scale=1.0),
     )
     weights.save(folder / "weights", config, params)
-    figures = evaluation.run(
+    figures = measure.run(
         tiny_config(),
         weights_dir=str(folder / "weights"),
         json_file=folder / "figures.json",
@@ -90,7 +91,7 @@ def test_references_are_rounded_as_sampling_rounds_them(stored, used):
         skeleton=SkeletonConfig(),
         sampling=SamplingConfig(reference_dtype=stored),
     )
-    full, stage1 = evaluation.pipelines(found)
+    full, stage1 = measure.pipelines(found)
     assert full.reference_dtype == stage1.reference_dtype == used
     assert full.model.motion_module.enabled
     assert not stage1.model.motion_module.enabled
@@ -100,19 +101,19 @@ def test_without_places_to_write_to_the_sheet_goes_to_runs(evaluated, tmp_path, 
     folder, _ = evaluated
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        evaluation, "_animate", lambda pipeline, params, clips, *_: np.array(clips.targets)
+        measure, "_animate", lambda pipeline, params, clips, *_: np.array(clips.targets)
     )
     arguments = {"weights_dir": str(folder / "weights"), "json_file": None, "dump": None}
-    evaluation.run(tiny_config(), **arguments)
+    measure.run(tiny_config(), **arguments)
     assert [p.name for p in tmp_path.iterdir()] == ["runs"]
     assert pictures.read_picture(tmp_path / "runs" / "tiny" / "evaluation.png").any()
 
 
 def test_a_place_that_cannot_be_written_to_is_told_before_the_work(evaluated, monkeypatch):
     folder, _ = evaluated
-    monkeypatch.setattr(evaluation, "_animate", None)
+    monkeypatch.setattr(measure, "_animate", None)
     with pytest.raises(NotADirectoryError, match=r"figures\.json/a\.json"):
-        evaluation.run(
+        measure.run(
             tiny_config(),
             weights_dir=str(folder / "weights"),
             json_file=folder / "figures.json" / "a.json",
@@ -131,6 +132,4 @@ def test_stage_1_weights_are_refused(tmp_path, params):
     stage1 = {name: tree for name, tree in params.items() if name != "motion_module"}
     weights.save(tmp_path / "weights", config, stage1)
     with pytest.raises(ConfigError, match="without motion modules"):
-        evaluation.run(
-            tiny_config(), weights_dir=str(tmp_path / "weights"), json_file=None, dump=None
-        )
+        measure.run(tiny_config(), weights_dir=str(tmp_path / "weights"), json_file=None, dump=None)

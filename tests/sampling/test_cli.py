@@ -16,7 +16,7 @@ from aa_jax import config as config_lib
 from aa_jax import runtime, weights
 from aa_jax.media.video import read_video
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.sampling import cli, resume
+from aa_jax.sampling import cli, result, resume
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def test_presets_are_samplers_with_their_steps(sample, monkeypatch):
     monkeypatch.setattr(
         "aa_jax.sampling.long_video.animate", lambda *args, **kwargs: made.append(kwargs) or []
     )
-    monkeypatch.setattr(cli, "_write", lambda *args, **kwargs: None)
+    monkeypatch.setattr(result, "write", lambda *args, **kwargs: None)
     asked = {
         (): ("ddim", 2),
         ("--preset=fast",): ("unipc", 10),
@@ -103,7 +103,7 @@ def test_side_by_side_and_gif(sample, tmp_path):
 
 
 def test_stretched_inputs_are_mentioned(sample, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_write", lambda *args, **kwargs: None)
+    monkeypatch.setattr(result, "write", lambda *args, **kwargs: None)
     assert sample() == 0
     assert "the reference picture has aspect ratio 0.90, the video 1.50" in capsys.readouterr().err
 

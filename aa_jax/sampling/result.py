@@ -1,0 +1,64 @@
+"""The files that a sampled video becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from aa_jax.media import video
+from aa_jax.media.pictures import resize
+
+if TYPE_CHECKING:
+    from aa_jax.sampling.pose_features import Skeletons
+
+Frame = UInt8[np.ndarray, "h w 3"]
+
+
+def places(output: Path, *, gif: bool) -> tuple[Path, ...]:
+    """The video's path and, where wanted, that of a GIF beside it.
+
+    Raises:
+      VideoError: one of them cannot be written to; found out before the work, not after it.
+    """
+    paths = (output, output.with_suffix(".gif")) if gif else (output,)
+    for path in paths:
+        video.check_writable(path)
+    return paths
+
+
+def write(
+    paths: tuple[Path, ...],
+    chunks: Iterable[UInt8[np.ndarray, "some h w 3"]],
+    fps: float,
+    *,
+    beside: tuple[Frame, Skeletons] | None = None,
+) -> None:
+    """Writes frames as they come; a GIF needs all of them at once.
+
+    Args:
+      paths: of `places`.
+      chunks: of frames, in order.
+      fps: frames per second.
+      beside: reference picture and skeletons, to be shown left of every frame; None: frames alone.
+    """
+    frames = (frame for chunk in chunks for frame in chunk)
+    if beside:
+        frames = _side_by_side(*beside, frames)
+    if len(paths) > 1:
+        frames = list(frames)
+    video.write_video(paths[0], frames, fps)
+    for gif in paths[1:]:
+        video.write_gif(gif, frames, fps)
+
+
+def _side_by_side(
+    reference: Frame, skeletons: Skeletons, frames: Iterable[Frame]
+) -> Iterator[Frame]:
+    height, width = skeletons.shape[1:3]
+    picture = resize(reference, width, height)
+    for i, frame in enumerate(frames):
+        yield np.concatenate([picture, skeletons[i : i + 1][0], frame], axis=1)
