@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -98,12 +99,21 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> config_lib.RunConfi
         override = re.match(r"--?config\.([\w.]+)", arg)
         if override:
             config_lib.check_path(config_lib.RunConfig, override[1])
+    _let_it_import_neighbours(argv)
     rest = values(argv)[1:]
     if rest:
         raise config_lib.ConfigError(f"unexpected argument {rest[0]}; flags look like --name=value")
     if values.config is None:
         raise config_lib.ConfigError("--config is missing; choose a file of configs/")
     return config_lib.from_dict(config_lib.RunConfig, values.config.to_dict())
+
+
+def _let_it_import_neighbours(argv: Sequence[str]) -> None:
+    """`from configs import ...` in a config file then means its own folder, wherever it lies."""
+    for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+        if given := re.fullmatch(r"--?config(=.*)?", argument):
+            path = Path(given[1][1:] if given[1] else following)
+            sys.path.append(str(path.resolve().parent.parent))
 
 
 def _describe(values: flags.FlagValues) -> str:

@@ -1,4 +1,4 @@
-"""Imports flow one way, by the contracts in `pyproject.toml`; whoever breaks one is told by name."""
+"""Imports flow one way, by the contracts in `pyproject.toml`; breaches are told by name."""
 
 import shutil
 import subprocess

@@ -67,12 +67,11 @@ def test_animates_with_the_bundled_weights(call, tmp_path):
     assert frames.std() > 20  # no empty picture
 
 
-def test_a_config_may_lie_anywhere(call, tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "from aa_jax.config import default_config\n\n\n"
-        "def get_config():\n    return default_config('mine')\n"
-    )
-    assert "denoising_unet" in call("train", "--config=mine.py", "--dry_run")
+@pytest.mark.parametrize("form", ["--config={}", "--config {}"])
+def test_a_config_may_lie_anywhere_with_what_it_imports(form, call, tmp_path):
+    shutil.copytree(ROOT / "configs", tmp_path / "mine" / "configs")
+    flags = form.format("mine/configs/puppets_stage1.py").split()
+    assert "denoising_unet" in call("train", *flags, "--dry_run")
 
 
 def test_converters_know_the_bundled_weights(call, installed):

@@ -1,17 +1,15 @@
 """Kernels of scaled dot-product attention, and which of them a call takes.
 
-    xla           plain products around a float32 softmax; runs everywhere
-    native        C++ of this package: CPUs, long sequences
-    by_head       one head of one sample after the other: CPUs, long sequences, without a compiler
-    native_short  C++ of this package: CPUs, short sequences
-    short         products of batches of matrices: CPUs, short sequences, without a compiler
-    cudnn         cuDNN's fused attention, by `jax.nn.dot_product_attention`: NVIDIA GPUs, 16 bits
-    pallas        jax's splash attention: TPUs
-    blocked       `xla` in blocks of queries, with the memory of a fused kernel: for plans
+    xla       plain products around a float32 softmax; runs everywhere
+    native    C++ of this package: CPUs, long sequences
+    by_head   one head of one sample after the other: CPUs, long sequences, without a compiler
+    short     products of batches of matrices: CPUs, short sequences
+    cudnn     cuDNN's fused attention, by `jax.nn.dot_product_attention`: NVIDIA GPUs, 16 bits
+    pallas    jax's splash attention: TPUs
+    blocked   `xla` in blocks of queries, with the memory of a fused kernel: for plans
 
 `attention` chooses among all but the last by the platform that a program is traced for, by dtype,
-head dimension and lengths. Short sequences, such as the frames of a clip, take `xla` or
-one of the two for them.
+head dimension and lengths. Short sequences, such as the frames of a clip, take `xla` or `short`.
 The environment variable AA_JAX_ATTENTION (`auto`, `xla`, `cudnn`, `pallas`, `native`, `by_head`)
 makes long ones take one kernel and refuses what it cannot do.
 """
@@ -32,7 +30,7 @@ from aa_jax.config import ConfigError
 from aa_jax.kernels import fused_attention, plain_attention, sharding
 from aa_jax.kernels.cpu import attention as cpu_attention
 from aa_jax.kernels.cpu.native import library
-from aa_jax.kernels.cpu.native.attention import FEWEST_SHORT_CHANNELS, MOST_CHANNELS, SHORT
+from aa_jax.kernels.cpu.native.attention import MOST_CHANNELS
 from aa_jax.kernels.target import on_one_cpu, shared_forms, target
 
 LONG = 2**13
@@ -79,11 +77,9 @@ def _by_head_obstacle(call: Call) -> str:
 def _native_obstacle(call: Call) -> str:
     if obstacle := _by_head_obstacle(call):
         return obstacle
-    if obstacle := library.dtype_obstacle(call.dtype):
-        return obstacle
     if call.head_dim > MOST_CHANNELS:
         return f"takes heads of up to {MOST_CHANNELS} channels, not of {call.head_dim}"
-    return library.obstacle()
+    return library.obstacle(library.Part.ATTENTION, call.dtype)
 
 
 def _short_obstacle(call: Call) -> str:
@@ -116,7 +112,6 @@ KERNELS = {
     "pallas": Kernel(fused_attention.pallas, _pallas_obstacle),
     "native": Kernel(cpu_attention.native, _native_obstacle),
     "by_head": Kernel(cpu_attention.by_head, _by_head_obstacle),
-    "native_short": Kernel(cpu_attention.native_short, _short_obstacle),
     "short": Kernel(cpu_attention.short, _short_obstacle),
     "xla": Kernel(plain_attention.xla),
     "blocked": Kernel(plain_attention.blocked),
@@ -179,15 +174,9 @@ def attention(
       ConfigError: AA_JAX_ATTENTION names no kernel, or one that cannot take this call.
     """
     is_long = q.shape[1] * k.shape[1] >= LONG
-    name = choose(call_for(q), _wanted()) if is_long else _choose_short(q, k)
+    short = "short" if on_one_cpu() else "xla"
+    name = choose(call_for(q), _wanted()) if is_long else short
     return KERNELS[name].attend(q, k, v, key_lengths)
-
-
-def _choose_short(q: Float[Array, "b s n d"], k: Float[Array, "b r n d"]) -> str:
-    if not on_one_cpu():
-        return "xla"
-    small = max(q.shape[1], k.shape[1]) <= SHORT and q.shape[3] >= FEWEST_SHORT_CHANNELS
-    return "short" if not small or _native_obstacle(call_for(q)) else "native_short"
 
 
 _using = ""

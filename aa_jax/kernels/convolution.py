@@ -21,7 +21,6 @@ from jaxtyping import Array, Float
 from aa_jax.kernels.cpu import winograd
 from aa_jax.kernels.cpu.native import convolution as native
 from aa_jax.kernels.cpu.native import library
-from aa_jax.kernels.products import matmul, product, wide_dtype
 from aa_jax.kernels.target import on_one_cpu
 
 # PyTorch's `padding=1`. "SAME" would pad only at the bottom and right where the stride is 2.
@@ -54,7 +53,7 @@ class Conv1x1(nn.Module):
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        y = matmul(x.astype(self.dtype), kernel[0, 0].astype(self.dtype))
+        y = x.astype(self.dtype) @ kernel[0, 0].astype(self.dtype)
         return y + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -94,7 +93,7 @@ def convolve(
     if _pixels(x) <= VERY_FEW_PIXELS:
         n, height, _, _ = x.shape
         matrix = rearrange(kernel, "i j c f -> (i j c) f")
-        pixels = product(_columns(x), matrix).astype(x.dtype)
+        pixels = _product(_columns(x), matrix).astype(x.dtype)
         return rearrange(pixels, "(n h w) f -> n h w f", n=n, h=height)
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), PADDING, dimension_numbers=layout)
@@ -124,8 +123,9 @@ def _natively(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bo
     channels = kernel.shape[2:]
     if min(channels) < SOME_CHANNELS or any(n % library.VECTOR for n in channels):
         return False
-    few = native.tiles(x.shape) < MANY_TILES
-    return not (few or library.dtype_obstacle(x.dtype) or library.obstacle())
+    if native.tiles(x.shape) < MANY_TILES:
+        return False
+    return not library.obstacle(library.Part.CONVOLUTION, x.dtype)
 
 
 def _in_winograds_way(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"]) -> bool:
@@ -134,7 +134,16 @@ def _in_winograds_way(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"
 
 def _wide(x: Array) -> Array:
     """In float32 at least; the transforms' sums are not to be rounded to 16 bits."""
-    return x.astype(wide_dtype(x))
+    return x.astype(_wide_dtype(x))
+
+
+def _wide_dtype(x: Array) -> DTypeLike:
+    """In which numbers of x are summed: float32 at least."""
+    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+
+
+def _product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
+    return jnp.matmul(a, b, preferred_element_type=_wide_dtype(a))
 
 
 def _after(x: Array, y: Array) -> Array:
@@ -153,11 +162,11 @@ def _kernel_gradient(
     """One product over all pixels, or one for every shift of the input."""
     pixels = rearrange(gradient, "n h w f -> (n h w) f")
     if _pixels(x) <= VERY_FEW_PIXELS:
-        products = product(_columns(x), pixels, turned_a=True)
+        products = _product(_columns(x).T, pixels)
         return rearrange(products, "(i j c) f -> i j c f", i=3, j=3).astype(x.dtype)
     # Turned within the products; `c (n h w)` would be turned in memory, at three times the cost.
     shifted = (rearrange(part, "n h w c -> (n h w) c") for part in _shifted(x))
-    products = jnp.stack([product(part, pixels, turned_a=True) for part in shifted])
+    products = jnp.stack([_product(part.T, pixels) for part in shifted])
     return rearrange(products, "(i j) c f -> i j c f", i=3).astype(x.dtype)
 
 
@@ -171,7 +180,7 @@ def _input_gradient(
         return convolve(gradient, turned)
     pixels = rearrange(gradient, "n h w f -> (n h w) f")
     matrix = rearrange(kernel, "i j c f -> (i j c) f")
-    products = product(pixels, matrix, turned_b=True)
+    products = _product(pixels, matrix.T)
     parts = rearrange(products, "(n h w) (s c) -> s n h w c", n=n, h=height, s=len(SHIFTS))
     shifted = [
         jnp.pad(part, ((0, 0), (i, 2 - i), (j, 2 - j), (0, 0)))

@@ -14,18 +14,10 @@ from jaxtyping import Array, Bool, Float
 
 from aa_jax.kernels import sharding
 from aa_jax.kernels.attention import attention
-from aa_jax.kernels.cpu.native import tokens as native
-from aa_jax.kernels.products import Dense, matmul
-from aa_jax.kernels.target import on_one_cpu
+from aa_jax.kernels.tokens import some_at_once
 
 KeysValues = tuple[Float[Array, "b s c"], Float[Array, "b s c"]]
 """Projected keys and values of a reference picture's tokens, heads still merged."""
-
-TOKENS_AT_ONCE = 2**11
-"""Of a feed-forward network on a CPU; what lies between its layers then fits the caches."""
-
-UNROLLED = 4
-"""Times that is done without a loop, which would copy what the backward pass reads."""
 
 
 class SelfAttention(nn.Module):
@@ -55,7 +47,7 @@ class SelfAttention(nn.Module):
         """
         channels = x.shape[-1]
         q, k, v = (
-            Dense(channels, use_bias=False, dtype=self.dtype, name=name)(x)
+            nn.Dense(channels, use_bias=False, dtype=self.dtype, name=name)(x)
             for name in ("to_q", "to_k", "to_v")
         )
         if reference is None:
@@ -67,7 +59,7 @@ class SelfAttention(nn.Module):
             )
             if plain:
                 out = jnp.concatenate([self._attend(q[:plain], k[:plain], v[:plain]), out])
-        return Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
 
     def _attend(self, q: Array, k: Array, v: Array) -> Array:
         return self._joined(attention(*map(self._by_head, (q, k, v))), q)
@@ -108,14 +100,14 @@ class CrossAttention(nn.Module):
         self, x: Float[Array, "b t s c"], context: Float[Array, "b r e"]
     ) -> Float[Array, "b t s c"]:
         frames, _, channels = x.shape[1:]
-        q = Dense(channels, use_bias=False, dtype=self.dtype, name="to_q")(x)
-        k = Dense(channels, use_bias=False, dtype=self.dtype, name="to_k")(context)
-        v = Dense(channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        q = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_q")(x)
+        k = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_k")(context)
+        v = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
         # All frames of a sample share its keys, so they are one sequence of queries.
         q = rearrange(q, "b t s (n d) -> b (t s) n d", n=self.num_heads)
         k, v = (rearrange(y, "b r (n d) -> b r n d", n=self.num_heads) for y in (k, v))
         out = rearrange(attention(q, k, v), "b (t s) n d -> b t s (n d)", t=frames)
-        return Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
 
 
 class SingleTokenCrossAttention(nn.Module):
@@ -129,9 +121,9 @@ class SingleTokenCrossAttention(nn.Module):
 
     @nn.compact
     def __call__(self, context: Float[Array, "b 1 e"]) -> Float[Array, "b 1 1 c"]:
-        v = Dense(self.channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
+        v = nn.Dense(self.channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
         v = sharding.constrain(v, *sharding.TOKENS)
-        out = Dense(self.channels, dtype=self.dtype, name="to_out_0")(v)
+        out = nn.Dense(self.channels, dtype=self.dtype, name="to_out_0")(v)
         out = sharding.constrain(out, *sharding.TOKENS)
         return rearrange(out, "b r c -> b 1 r c")
 
@@ -147,20 +139,9 @@ class FeedForward(nn.Module):
 
         def compute(self: FeedForward, x: Array) -> Array:
             x = GEGLU(4 * channels, dtype=self.dtype, name="net_0")(x)
-            return Dense(channels, dtype=self.dtype, name="net_2")(x)
+            return nn.Dense(channels, dtype=self.dtype, name="net_2")(x)
 
-        tokens = x.size // channels
-        whole = tokens <= TOKENS_AT_ONCE or tokens % TOKENS_AT_ONCE or not on_one_cpu()
-        if whole or self.is_initializing():
-            return compute(self, x)
-        times = tokens // TOKENS_AT_ONCE
-        loop = nn.scan(
-            lambda self, _, x: (None, compute(self, x)),
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            unroll=times if times <= UNROLLED else 1,
-        )
-        return loop(self, None, x.reshape(-1, TOKENS_AT_ONCE, channels))[1].reshape(x.shape)
+        return some_at_once(self, compute, x)
 
 
 class GEGLU(nn.Module):
@@ -171,23 +152,6 @@ class GEGLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s f"]:
-        h, bias = _Projection(2 * self.features, dtype=self.dtype, name="proj")(x)
-        if on_one_cpu() and not native.obstacle(self.dtype, self.features):
-            return native.geglu(h, bias)
-        value, gate = jnp.split(h + jnp.broadcast_to(bias, h.shape), 2, axis=-1)
+        x = nn.Dense(2 * self.features, dtype=self.dtype, name="proj")(x)
+        value, gate = jnp.split(x, 2, axis=-1)
         return value * nn.gelu(gate, approximate=False)
-
-
-class _Projection(nn.Module):
-    """`nn.Dense` whose bias is still to be added."""
-
-    features: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*s c"]) -> tuple[Float[Array, "*s f"], Float[Array, " f"]]:
-        shape = x.shape[-1], self.features
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape[1:], jnp.float32)
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return matmul(x, kernel), bias

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 
 from aa_jax.config import MotionModuleConfig
 from aa_jax.kernels import sharding
-from aa_jax.kernels.products import Dense
 from aa_jax.models.attention import FeedForward, SelfAttention
 from aa_jax.models.normalization import GroupNorm, LayerNorm
 
@@ -58,12 +57,14 @@ class TemporalTransformer(nn.Module):
         y = GroupNorm(self.config.norm_num_groups, 1e-6, name="norm")(x)
         y = rearrange(y, "b t h w c -> b t (h w) c")
         y = rearrange(sharding.frames_to_space(y), "b t s c -> b s t c")
-        y = Dense(channels, dtype=self.dtype, name="proj_in")(y)
+        y = nn.Dense(channels, dtype=self.dtype, name="proj_in")(y)
         for i in range(self.config.num_transformer_blocks):
             y = TemporalTransformerBlock(
                 self.config, dtype=self.dtype, name=f"transformer_blocks_{i}"
             )(y)
-        y = Dense(channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out")(y)
+        y = nn.Dense(
+            channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
+        )(y)
         y = sharding.space_to_frames(rearrange(y, "b s t c -> b t s c"), x.shape[2] * x.shape[3])
         return x + rearrange(y, "b t (h w) c -> b t h w c", h=height)
 

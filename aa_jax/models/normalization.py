@@ -12,9 +12,6 @@ from einops import reduce, repeat
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from aa_jax.kernels.cpu.native import tokens as native
-from aa_jax.kernels.target import on_one_cpu
-
 
 class GroupNorm(nn.Module):
     """GroupNorm whose statistics run over one frame or over all frames of a clip.
@@ -37,8 +34,7 @@ class GroupNorm(nn.Module):
         axes = (1, 2, 3) if self.over_frames else (2, 3)
 
         def group_means(x: Array) -> Array:
-            # Channel by channel first: a CPU's compiler is slow at sums over axes on both sides
-            # of one that stays.
+            # Channel by channel first: one sum over both sides of an axis that stays is slow.
             means = x.mean(axes, keepdims=True)
             groups = reduce(means, "b t h w (g d) -> b t h w g", "mean", g=self.num_groups)
             return repeat(groups, "b t h w g -> b t h w (g d)", d=channels // self.num_groups)
@@ -57,8 +53,6 @@ class LayerNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        if on_one_cpu() and not native.obstacle(x.dtype, channels):
-            return native.layer_norm(x, scale, bias, self.epsilon)
         y = _standardize(x.astype(jnp.float32), lambda x: x.mean(-1, keepdims=True), self.epsilon)
         return _scale_and_shift(y, scale, bias).astype(x.dtype)
 

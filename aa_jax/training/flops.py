@@ -15,7 +15,6 @@ from jax.interpreters import partial_eval
 
 from aa_jax.kernels.cpu.native import attention as native_attention
 from aa_jax.kernels.cpu.native import convolution as native_convolution
-from aa_jax.kernels.cpu.native import products as native_products
 from aa_jax.kernels.cpu.native.library import Program
 
 
@@ -67,14 +66,12 @@ def _count_scores(eqn: Any) -> float:
 
 
 def _count_native(name: str, eqn: Any) -> float:
-    """Of C++ of this package: attention's as cuDNN's, others' what they compute."""
+    """Of C++ of this package: attention's as cuDNN's, convolutions' what they compute."""
     if name in native_attention.PRODUCTS:
         return native_attention.PRODUCTS[name] * _count_scores(eqn)
     first, second = (x.aval.shape for x in eqn.invars[:2])
     if name in (Program.CONVOLVE, Program.KERNEL_GRADIENT):
         return native_convolution.flops(first, second[3])
-    if name == Program.MULTIPLY:
-        return native_products.flops(first, eqn.outvars[0].aval.shape)
     return 0.0
 
 

@@ -11,7 +11,7 @@ from diffusers.models.attention_processor import Attention as TorchAttention
 from diffusers.models.attention_processor import AttnProcessor
 from parity import apply, normal, params_of, perturbed, random_params
 
-from aa_jax.models import attention
+from aa_jax import kernels
 from aa_jax.models.attention import CrossAttention, FeedForward, SelfAttention
 
 # b samples of g frames with s tokens; the reference has r.
@@ -134,7 +134,7 @@ def test_feed_forward_of_some_tokens_at_once_is_that_of_all(monkeypatch):
 
     values_and_gradients = jax.value_and_grad(loss, argnums=(0, 1))
     whole = values_and_gradients(params, x)
-    monkeypatch.setattr(attention, "TOKENS_AT_ONCE", S)
+    monkeypatch.setattr(kernels.tokens, "AT_ONCE", S)
     assert " while" in jax.jit(loss).lower(params, x).compile().as_text()
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),

@@ -1,6 +1,6 @@
 """Attention on a CPU, in ways that its caches are made for.
 
-    native    C++ of this package (`aa_jax.native`): long sequences, where there is a compiler
+    native    C++ of this package: long sequences, where there is a compiler
     by_head   one head of one sample after the other: long sequences
     short     products of batches of matrices: short sequences
 
@@ -49,28 +49,6 @@ def _native_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, 
 
 
 native.defvjp(_native_forward, _native_backward)
-
-
-@jax.custom_vjp
-def native_short(q: Array, k: Array, v: Array, key_lengths: Array | None = None) -> Array:
-    """In float32, whole heads of short sequences; its backward pass finds the weights again."""
-    return _native_short_forward(q, k, v, key_lengths)[0]
-
-
-def _native_short_forward(
-    q: Array, k: Array, v: Array, key_lengths: Array | None
-) -> tuple[Array, Any]:
-    key_lengths = lengths_of(k, key_lengths)
-    out = native_attention.short_forward(q, k, v, key_lengths).astype(v.dtype)
-    return checkpoint_name(out, SAVED), (q, k, v, key_lengths)
-
-
-def _native_short_backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
-    gradients = native_attention.short_backward(*saved, gradient)
-    return *(x.astype(saved[0].dtype) for x in gradients), None
-
-
-native_short.defvjp(_native_short_forward, _native_short_backward)
 
 
 def _means(gradient: Float[Array, "b s n d"], out: Float[Array, "b s n d"]) -> Array:

@@ -6,16 +6,90 @@
 // turned once per block ([channel][lane]); the other side's rows are read where they lie, number by
 // number. So no matrix of scores is ever turned.
 
-#include "attention.h"
+#include <cmath>
+#include <limits>
+
+#include "common.h"
 
 namespace {
 
-constexpr int BLOCK = 64;  // rows whose scores are held at a time
+using Lengths = ffi::Buffer<ffi::S32>;
 
+constexpr int MOST_CHANNELS = 256;  // of a head
+constexpr int BLOCK = 64;           // rows whose scores are held at a time
+
+// Rows of vectors: what is turned, or scores.
+template <int N>
+struct alignas(64) Lanes {
+  float rows[N][LANES];
+
+  operator Output() { return {rows[0], LANES}; }
+  operator Input() const { return {rows[0], LANES}; }
+  float* operator[](int row) { return rows[row]; }
+};
+
+using Turned = Lanes<MOST_CHANNELS>;
 using Scores = Lanes<BLOCK>;
 
+// [channel][lane] of rows, times a factor.
+void turn(Input rows, int count, int channels, float factor, Turned& turned) {
+  std::memset(turned[0], 0, channels * sizeof(turned.rows[0]));
+  for (int lane = 0; lane < count; ++lane) {
+    for (int c = 0; c < channels; ++c) turned[c][lane] = rows[lane][c] * factor;
+  }
+}
+
+void clear(Output rows, int count, int channels) {
+  for (int row = 0; row < count; ++row) std::fill_n(rows[row], channels, 0.0f);
+}
+
+// One head of one sample.
+struct Head {
+  int channels, keys;    // keys: how many can be seen
+  float scale, scale_2;  // of scores, and of those to base 2
+  Input q, k, v;
+};
+
+// All heads of all samples.
+struct Problem {
+  int64_t samples, queries, keys, heads, channels;
+  const float *q, *k, *v;
+  const int32_t* lengths;
+
+  Problem(Floats q, Floats k, Floats v, Lengths lengths)
+      : samples(q.dimensions()[0]),
+        queries(q.dimensions()[1]),
+        keys(k.dimensions()[1]),
+        heads(q.dimensions()[2]),
+        channels(q.dimensions()[3]),
+        q(q.typed_data()),
+        k(k.typed_data()),
+        v(v.typed_data()),
+        lengths(lengths.typed_data()) {}
+
+  // One head of an array [samples, length, heads, width].
+  template <typename Float>
+  Matrix<Float> part(Float* data, int64_t length, int64_t width, int64_t b, int64_t n) const {
+    return {data + (b * length * heads + n) * width, heads * width};
+  }
+
+  Head head(int64_t b, int64_t n) const {
+    const float scale = 1 / std::sqrt(static_cast<float>(channels));
+    return {static_cast<int>(channels),
+            static_cast<int>(std::min<int64_t>(lengths[b], keys)),
+            scale,
+            scale * LOG2_E,
+            part(q, queries, channels, b, n),
+            part(k, keys, channels, b, n),
+            part(v, keys, channels, b, n)};
+  }
+};
+
+// Arguments of attention's programs.
+auto attention() { return program().Arg<Floats>().Arg<Lengths>(); }
+
 // The way back.
-void turn_back(Turned<>& turned, int count, int channels, float factor, Output rows) {
+void turn_back(Turned& turned, int count, int channels, float factor, Output rows) {
   for (int lane = 0; lane < count; ++lane) {
     for (int c = 0; c < channels; ++c) rows[lane][c] = turned[c][lane] * factor;
   }
@@ -29,7 +103,7 @@ void spread(Input rows, int count, float* lanes) {
 // --- blocks of LANES queries or keys ------------------------------------------------------------
 
 void forward_block(const Head& head, int first, int count, Output out, Output log_totals) {
-  Turned<> queries, sums;
+  Turned queries, sums;
   Scores weights;
   alignas(64) float largest[LANES], total[LANES] = {};
   turn(head.q.from(first), count, head.channels, head.scale_2, queries);
@@ -75,7 +149,7 @@ struct Saved {
 };
 
 void query_gradient_block(const Head& head, const Saved& saved, int first, int count, Output of_q) {
-  Turned<> queries, gradients, sums;
+  Turned queries, gradients, sums;
   Scores weights, of_weights;
   alignas(64) float log_total[LANES], mean[LANES];
   turn(head.q.from(first), count, head.channels, head.scale_2, queries);
@@ -101,7 +175,7 @@ void query_gradient_block(const Head& head, const Saved& saved, int first, int c
 
 void key_gradient_block(const Head& head, int queries, const Saved& saved, int first, int count,
                         Output of_k, Output of_v) {
-  Turned<> keys, values, k_sums, v_sums;
+  Turned keys, values, k_sums, v_sums;
   Scores weights, of_weights;
   turn(head.k.from(first), count, head.channels, head.scale_2, keys);
   turn(head.v.from(first), count, head.channels, 1, values);

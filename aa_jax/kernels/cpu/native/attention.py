@@ -1,4 +1,4 @@
-"""`attention.cc` and `short_attention.cc` as functions of arrays."""
+"""`attention.cc` as functions of arrays."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from aa_jax.kernels.cpu.native import library
-from aa_jax.kernels.cpu.native.library import VECTOR, Program
+from aa_jax.kernels.cpu.native.library import Program
 
 PRODUCTS = {
     Program.ATTENTION_FORWARD: 2,
     Program.ATTENTION_QUERY_GRADIENT: 1,
     Program.ATTENTION_KEY_GRADIENTS: 3,
-    Program.SHORT_ATTENTION_FORWARD: 2,
-    Program.SHORT_ATTENTION_BACKWARD: 4,
 }
 """Of queries and keys in plain attention: not those by which gradients find weights again."""
 
 MOST_CHANNELS = 256
 """Of a head, for which there is room on the stack."""
-
-SHORT = 32
-"""Queries, and keys, that short sequences have at most."""
-
-FEWEST_SHORT_CHANNELS = VECTOR
-"""Of a head of short sequences."""
 
 
 def forward(
@@ -73,25 +65,3 @@ def backward(
         of_k.append(some[0])
         of_v.append(some[1])
     return of_q, jnp.concatenate(of_k, axis=1), jnp.concatenate(of_v, axis=1)
-
-
-def short_forward(
-    q: Float[Array, "b s n d"],
-    k: Float[Array, "b r n d"],
-    v: Float[Array, "b r n d"],
-    key_lengths: Int[Array, " b"],
-) -> Float[Array, "b s n d"]:
-    """The result for short sequences."""
-    return library.call(Program.SHORT_ATTENTION_FORWARD, (q.shape,), q, k, v, key_lengths)[0]
-
-
-def short_backward(
-    q: Float[Array, "b s n d"],
-    k: Float[Array, "b r n d"],
-    v: Float[Array, "b r n d"],
-    key_lengths: Int[Array, " b"],
-    gradient: Float[Array, "b s n d"],
-) -> tuple[Float[Array, "b s n d"], Float[Array, "b r n d"], Float[Array, "b r n d"]]:
-    """Gradients of queries, keys and values of short sequences, from that of the result."""
-    shapes = q.shape, k.shape, v.shape
-    return library.call(Program.SHORT_ATTENTION_BACKWARD, shapes, q, k, v, key_lengths, gradient)

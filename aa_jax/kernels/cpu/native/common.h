@@ -83,42 +83,32 @@ void in_tiles(int count, Tile tile, int first = 0) {
 }
 
 template <bool TURNED, int N, int V>
-void multiply_tile(Input a, Input b, int inner, Output out, bool add, int last) {
+void multiply_tile(Input a, Input b, int inner, Output out, bool add) {
   Vector sums[N][V] = {};
   for (int k = 0; k < inner; ++k) {
 #pragma GCC unroll 8
     for (int i = 0; i < N; ++i) {
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        sums[i][v] += (TURNED ? a[k][i] : a[i][k]) * load(b[k] + (v < V - 1 ? v * WIDTH : last));
+        sums[i][v] += (TURNED ? a[k][i] : a[i][k]) * load(b[k] + v * WIDTH);
       }
     }
   }
   for (int i = 0; i < N; ++i) {
     for (int v = 0; v < V; ++v) {
-      float* to = out[i] + (v < V - 1 ? v * WIDTH : last);
+      float* to = out[i] + v * WIDTH;
       store(to, add ? load(to) + sums[i][v] : sums[i][v]);
     }
   }
 }
 
 // V vectors of columns of out = a b, or of out = aT b where a is turned; added to what is there, or
-// not. The last vector's columns begin where it says, which may be among those of others.
+// not.
 template <bool TURNED = false, int V = VECTORS>
-void multiply(Input a, int rows, Input b, int inner, Output out, bool add = false,
-              int last = (V - 1) * WIDTH) {
+void multiply(Input a, int rows, Input b, int inner, Output out, bool add = false) {
   in_tiles<ROWS<V>>(rows, [&](int first, auto n) {
     const Input of_tile = TURNED ? a.from(0, first) : a.from(first);
-    multiply_tile<TURNED, n, V>(of_tile, b, inner, out.from(first), add, last);
-  });
-}
-
-// All columns, at least WIDTH.
-template <bool TURNED>
-void multiply_whole(Input a, int rows, Input b, int inner, int columns, Output out) {
-  in_tiles<VECTORS>(parts(columns, WIDTH), [&](int part, auto v) {
-    const int first = part * WIDTH, last = std::min((v - 1) * WIDTH, columns - WIDTH - first);
-    multiply<TURNED, v>(a, rows, b.from(0, first), inner, out.from(0, first), false, last);
+    multiply_tile<TURNED, n, V>(of_tile, b, inner, out.from(first), add);
   });
 }
 

@@ -1,0 +1,28 @@
+"""What C++ gains is measured over whole steps, each part left out in turn."""
+
+import json
+import re
+
+import pytest
+from native_code import needs_compiler
+
+from aa_jax import runtime
+from benchmarks import native
+
+
+def test_ratios_are_those_of_neighbouring_rounds():
+    seconds = {"all": [1.0, 2.0, 4.0], "without attention": [2.0, 3.0, 4.0]}
+    assert native.ratios(seconds, "without attention") == [2.0, 1.5, 1.0]
+
+
+@needs_compiler
+@pytest.mark.parametrize("piece", ["decode", "stage1"])
+def test_a_piece_is_a_row_of_every_side(piece, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "prepare", lambda: None)
+    flags = ["--workload=tiny", f"--pieces={piece}", "--rounds=1", f"--json={tmp_path / 'a.json'}"]
+    assert native.main(flags) == 0
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert head == "|  | all, s | without attention | without convolution | without any |"
+    ratio = r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)"
+    assert re.fullmatch(rf"\| {piece} \| \d+\.\d+( \| {ratio}){{3}} \|", row)
+    assert set(json.loads((tmp_path / "a.json").read_text())[piece]) == set(native.SIDES)
