@@ -7,8 +7,8 @@ from tiny_model import MODEL, SCHEDULE, random_params
 from tiny_run import tiny_config
 
 from aa_jax import weights
-from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
 from aa_jax.evaluation import measure
+from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
 from aa_jax.media import pictures
 from aa_jax.metrics import image
 
