@@ -10,14 +10,33 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes text under a temporary name, then renames it."""
     with replacing_file(path) as temporary:
         temporary.write_text(text)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, ArrayLike]) -> None:
+    """Writes named arrays as safetensors under a temporary name, then renames it.
+
+    The library (0.8.0) takes the bytes of a transposed, strided or Fortran-ordered array as they
+    lie, under the right shape; so all are laid out row by row first.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    rows = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with replacing_file(path) as temporary:
+        save_file(rows, temporary)
+        temporary.chmod(0o644)  # safetensors lets the owner alone read
 
 
 def sha256(path: Path) -> str:

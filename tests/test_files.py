@@ -1,8 +1,15 @@
 import os
+import re
 import stat
+from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+import aa_jax
+import convert
 from aa_jax import files
 
 
@@ -123,3 +130,33 @@ def test_names_that_are_no_text(tmp_path):
     name = os.fsdecode(b"frame\xff_2.png")
     folder = folder_of(tmp_path, "frame_1.png", name)
     assert {path.name for path in files.numbered(folder, [".png"])} == {"frame_1.png", name}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_arrays_are_written_as_they_read_however_they_lie_in_memory(tmp_path, dtype):
+    """safetensors 0.8.0 writes the bytes of all but the first and the last as they lie."""
+    x = np.arange(24).astype(dtype).reshape(4, 6)
+    arrays = {
+        "rows": x,
+        "turned": x.T,
+        "fortran": np.asfortranarray(x),
+        "strided": x[:, ::2],
+        "backwards": x[::-1, ::-1],
+        "repeated": np.broadcast_to(x[:1], (4, 6)),
+        "axes": np.moveaxis(x.reshape(2, 2, 6), 0, -1),
+        "scalar": np.asarray(dtype(3)),
+    }
+    files.save_arrays(tmp_path / "new" / "a.safetensors", arrays)
+    found = load_file(tmp_path / "new" / "a.safetensors")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype), name
+        np.testing.assert_array_equal(found[name], array, name)
+    assert names(tmp_path) == ["a.safetensors", "new"]
+
+
+def test_all_arrays_are_written_in_one_place():
+    folders = [Path(package.__file__).parent for package in (aa_jax, convert)]
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    calling = [path.name for path in sources if re.search(r"save_file\b", path.read_text())]
+    assert calling == ["files.py"]

@@ -35,6 +35,11 @@ def run(flags: argparse.Namespace) -> int:
     """Runs the command; returns 0 where all it found can be converted, 1 where not."""
     if networks := weights.networks(flags.source):
         print(f"{flags.source}: weights directory with {', '.join(networks)}")
+        for name in networks:
+            path = weights.resolve(flags.source) / f"{name}.safetensors"
+            if short := families.short_numbers(open_source(path)):
+                print(f"  cannot be used: {name}: {short}")
+                return 1
         print(as_called(f"  python sample.py --weights {flags.source}"))
         return 0
     paths = _inside(flags.source)
