@@ -192,6 +192,10 @@ def _load_network(path: Path, expected: Params, dtype: Any) -> dict[str, Any]:
         found = load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{path}: truncated or no safetensors file ({error})") from None
+    except (AttributeError, KeyError, TypeError) as error:  # float8 and others numpy knows not
+        raise WeightsError(
+            f"{path}: no numbers that are read ({error}); float32, float16 and bfloat16 are"
+        ) from None
     wanted = traverse_util.flatten_dict(expected, sep=".")
     problems = []
     if missing := sorted(wanted.keys() - found.keys()):
@@ -227,14 +231,10 @@ def save(
       params: parameter trees by network name.
       dtype: dtype on disk.
     """
-    from safetensors.numpy import save_file
-
     with files.replacing(Path(directory)) as folder:
         text = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(text + "\n")
         for name, tree in params.items():
             flat = traverse_util.flatten_dict(tree, sep=".")
-            arrays = {k: np.ascontiguousarray(np.asarray(v).astype(dtype)) for k, v in flat.items()}
-            path = folder / f"{name}.safetensors"
-            save_file(arrays, path)
-            path.chmod(0o644)  # safetensors lets the owner alone read
+            arrays = {k: np.asarray(v).astype(dtype) for k, v in flat.items()}
+            files.save_arrays(folder / f"{name}.safetensors", arrays)

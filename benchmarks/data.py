@@ -115,9 +115,12 @@ def plain_rate(videos: Path, seconds: float) -> dict[str, float]:
     """Videos decoded to RGB from end to end, one after the other."""
     import av
 
+    from aa_jax.data.preparation.layouts import VIDEO_SUFFIXES
+    from aa_jax.files import numbered
+
     clips = frames = 0
     start = time.perf_counter()
-    paths = sorted(videos.iterdir())
+    paths = numbered(videos, VIDEO_SUFFIXES)
     while time.perf_counter() - start < seconds:
         with av.open(str(paths[clips % len(paths)])) as container:
             container.streams.video[0].thread_type = "AUTO"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fractions
 import functools
 import io
 import json
@@ -54,7 +55,7 @@ class Dataset:
             index=int(index),
             name=row["name"].decode(),
             length=int(row["frames"]),
-            fps=float(row["fps"]),
+            fps=restored_rate(row["fps"]),
             size=(int(row["width"]), int(row["height"])),
             first=int(row["first"]),
             storage=self.description["storage"],
@@ -79,6 +80,15 @@ class Dataset:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def restored_rate(stored: float) -> float:
+    """The frame rate that a dataset holds in 32 bits: that of a whole number over 1 to 1001.
+
+    So 24000/1001 comes back exactly; a rate that is no such fraction stays as it is stored.
+    """
+    near = float(fractions.Fraction(float(stored)).limit_denominator(1001))
+    return near if np.float32(near) == np.float32(stored) else float(stored)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -159,7 +159,6 @@ def write(source: Path, weights_dir: str | Path, sizes: Sequence[Size], *, dtype
       WeightsError: the weights cannot be loaded.
       ConfigError: a size is no multiple of the VAE factor.
     """
-    from safetensors.numpy import save_file
     from tqdm import tqdm
 
     from aa_jax import files, weights
@@ -190,8 +189,7 @@ def write(source: Path, weights_dir: str | Path, sizes: Sequence[Size], *, dtype
                 continue
             clip = clips.clip(index)
             size = sizes[nearest_size(clip.size, sizes)]
-            with files.replacing_file(path) as temporary:
-                save_file(_encode_clip(clip, size, encoder, image_size), temporary)
+            files.save_arrays(path, _encode_clip(clip, size, encoder, image_size))
     files.write_text(folder / "latents.json", json.dumps(description, indent=2) + "\n")
     return folder
 

@@ -41,14 +41,21 @@ def draw_frames(
       The reference's index and the targets' indices [t].
     """
     pace = fps / config.fps if config.fps and fps else 1.0
-    steps = np.rint(np.arange(config.frames) * (config.frame_stride * pace)).astype(np.int64)
+    steps = np.rint(_frames(np.arange(config.frames) * (config.frame_stride * pace)))
+    steps = steps.astype(np.int64)
     first = int(rng.integers(max(clip_frames - int(steps[-1]) - 1, 0) + 1))
     targets = np.minimum(first + steps, clip_frames - 1)
     candidates = np.arange(clip_frames)
     if config.frames == 1:
         distance = np.abs(candidates - first)
-        candidates = candidates[distance >= min(config.min_frame_gap * pace, distance.max())]
+        gap = _frames(config.min_frame_gap * pace)
+        candidates = candidates[distance >= min(gap, distance.max())]
     return int(rng.choice(candidates)), targets
+
+
+def _frames(count: np.ndarray | float) -> np.ndarray | float:
+    """Frames of a clip without the rounding of rates: 4.0000001 are 4, as 23.976 is 24000/1001."""
+    return np.round(count, 3)
 
 
 @dataclasses.dataclass(frozen=True)

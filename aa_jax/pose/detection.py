@@ -95,6 +95,12 @@ class Detector:
             for file, size in zip(self._files, (dwpose.BOX_INPUT, dwpose.POSE_INPUT), strict=True)
         )
 
+    @property
+    def device(self) -> str:
+        """Where both networks run, `cpu` or `cuda`; it may be another than `auto` hoped for."""
+        devices = {network.device for network in (self._boxes, self._pose)}
+        return " and ".join(sorted(devices))
+
     @functools.cached_property
     def key(self) -> str:
         """Names the content of both files."""
@@ -250,6 +256,7 @@ class _Network:
                 f"{path}: takes pictures of shape {source.shape[1:]}, expected {list(shape)}; "
                 f"DWPose's networks are {DETECTOR_FILE} and {POSE_FILE}"
             )
+        self.device = _device(path, self.session.get_providers(), provider)
         fixed = source.shape[0]
         self.batch = fixed if isinstance(fixed, int) else _BATCH
 
@@ -266,6 +273,17 @@ class _Network:
                 )
             parts.append(answers)
         return [np.concatenate(answers) for answers in zip(*parts, strict=True)]
+
+
+def _device(path: Path, running: Sequence[str], asked: str) -> str:
+    """Where a session runs; onnxruntime falls back to the CPU with no more than a warning."""
+    device = next((name for name, kind in _PROVIDERS.items() if kind == running[0]), running[0])
+    if asked not in ("auto", device):
+        raise DetectionError(
+            f"{path}: runs on the {device} where {asked} is asked for; onnxruntime-gpu needs CUDA "
+            "and cuDNN of its version, or choose provider cpu"
+        )
+    return device
 
 
 def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aa_jax import files
+from aa_jax.files import numbered
 from aa_jax.pose.layout import (
     BODY_JOINTS,
     NUM_FACE_POINTS,
@@ -103,7 +104,7 @@ def _fractions_to_pixels(arrays: dict[str, np.ndarray], width: Any, height: Any)
 def _openpose_frames(path: pathlib.Path) -> tuple[dict[str, Any], list[Any]]:
     """The JSON's head (sizes, fps) and its list of frames."""
     if path.is_dir():
-        files = sorted(path.glob("*_keypoints.json"))
+        files = numbered(path, ["_keypoints.json"])
         if not files:
             raise KeypointsError("no poses; the folder has no *_keypoints.json file")
         return {}, [_read_json(file) for file in files]

@@ -92,7 +92,9 @@ def poses_from_video(
     """
     from aa_jax.media.video import scan_video
 
-    detector = detector or Detector(*model_files(dwpose))
+    if detector is None:
+        detector = Detector(*model_files(dwpose))
+        report(f"the pose detector runs on the {detector.device}")
     scan = scan_video(video)
     frames = scan.steady_frames[:max_frames]
     report(f"detecting poses in {len(frames)} frames of {video}")

@@ -70,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
         help="weights directory (config.json beside safetensors); default: the bundled model",
     )
     add("--reference", metavar="PICTURE", help="the character; default: a bundled puppet")
+    add(
+        "--background",
+        type=_colour,
+        default="white",
+        metavar="COLOUR",
+        help="what shows where the reference is transparent: a name, #ff8000 or 255,128,0; "
+        "default: %(default)s",
+    )
     poses = parser.add_mutually_exclusive_group()
     poses.add_argument(
         "--poses",
@@ -202,6 +210,15 @@ def _video_path(text: str) -> Path:
     except VideoError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return Path(text)
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    from aa_jax.media.pictures import parse_colour
+
+    try:
+        return parse_colour(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(text: str) -> int:

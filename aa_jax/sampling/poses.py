@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from aa_jax import files
 from aa_jax.config import SkeletonConfig
 from aa_jax.media.pictures import resize
 from aa_jax.sampling.pipeline import SamplingError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from aa_jax.pose.keypoints import Keypoints
     from aa_jax.sampling.request import Request
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FOLDER_FPS = 24.0
 """Frame rate of skeletons that carry none: a folder of pictures."""
 
@@ -161,7 +160,7 @@ def load_skeletons(
     path = Path(path)
     if not path.exists():
         raise PosesError(f"{path}: no such file or folder of poses")
-    if path.suffix in (".npz", ".json") or (path.is_dir() and any(path.glob("*.json"))):
+    if path.suffix in (".npz", ".json") or (path.is_dir() and files.numbered(path, [".json"])):
         return _from_keypoints(path, width, height, style, max_frames)
     if path.is_dir():
         frames, fps = _read_folder(path, max_frames), FOLDER_FPS
@@ -182,14 +181,9 @@ def _from_keypoints(path, width, height, style, max_frames):
 
 
 def _read_folder(path, max_frames):
-    from aa_jax.media.pictures import read_picture
+    from aa_jax.media.pictures import BLACK, SUFFIXES, read_picture
 
-    files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
-    if not files:
+    paths = files.numbered(path, SUFFIXES)
+    if not paths:
         raise PosesError(f"{path}: holds no pictures and no *_keypoints.json, so no poses")
-    # `frame_10` comes after `frame_9`.
-    files.sort(key=lambda file: [int(s) if s.isdigit() else s for s in _NUMBERS.split(file.name)])
-    return [read_picture(file) for file in files[:max_frames]]
-
-
-_NUMBERS = re.compile(r"(\d+)")
+    return [read_picture(file, background=BLACK) for file in paths[:max_frames]]

@@ -48,7 +48,7 @@ class Request:
       weights: weights directory, or `bundled`.
       config: its `config.json`.
       pipeline: of these weights.
-      reference: the character, of any size.
+      reference: the character, of any size, on the background asked for.
       poses: where they come from.
       width, height: of the video, pixels.
       most_frames: how many poses to use, from the first.
@@ -88,7 +88,7 @@ def read(flags: argparse.Namespace) -> Request:
         weights=flags.weights,
         config=config,
         pipeline=Pipeline.of(config, jnp.dtype(flags.dtype)),
-        reference=read_picture(flags.reference or _asset("reference.png")),
+        reference=read_picture(flags.reference or _asset("reference.png"), flags.background),
         poses=PoseSource(
             path=Path(flags.poses or _asset("poses.npz")),
             driving=flags.driving,

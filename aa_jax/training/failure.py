@@ -19,6 +19,7 @@ import optax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from aa_jax import files
 from aa_jax.config import RunConfig, from_dict
 from aa_jax.training import losses, networks, partitioning, program, step
 from aa_jax.training.reporting import NonFiniteError
@@ -35,12 +36,9 @@ def dump(
       batch: this process's part of that step's batch.
       part: which part it is.
     """
-    from safetensors.numpy import save_file
-
     folder = workdir / "not_finite" / f"{error.step:07d}"
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.ascontiguousarray(x) for name, x in batch.items()}
-    save_file(arrays, folder / f"batch_{part:03d}.safetensors")
+    files.save_arrays(folder / f"batch_{part:03d}.safetensors", batch)
     if jax.process_index() == 0:
         report = {
             "step": error.step,

@@ -121,6 +121,9 @@ def state_dict(name: str, model: ModelConfig, tensors: Mapping[str, Tensor]) -> 
     ]
     if wrong:
         raise ConvertError(f"{name}: {weights.some(sorted(wrong))}: not as config.json says")
+    if odd := [key for key in expected if tensors[key].dtype.name not in transfer.DTYPES]:
+        dtypes = ", ".join(sorted({tensors[key].dtype.name for key in odd}))
+        raise ConvertError(f"{name}: {weights.some(sorted(odd))}: {dtypes} cannot be written")
     state = {}
     for key, (path, shape) in expected.items():
         state[torch_names.to_key(path)] = tensors[key].map(

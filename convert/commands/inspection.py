@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aa_jax import weights
 from aa_jax.arguments import as_called
+from aa_jax.files import numbered
 from convert.reading import families
 from convert.reading.sources import SUFFIXES, folder_weights, open_source
 from convert.reading.tensors import Source
@@ -34,6 +35,11 @@ def run(flags: argparse.Namespace) -> int:
     """Runs the command; returns 0 where all it found can be converted, 1 where not."""
     if networks := weights.networks(flags.source):
         print(f"{flags.source}: weights directory with {', '.join(networks)}")
+        for name in networks:
+            path = weights.resolve(flags.source) / f"{name}.safetensors"
+            if short := families.short_numbers(open_source(path)):
+                print(f"  cannot be used: {name}: {short}")
+                return 1
         print(as_called(f"  python sample.py --weights {flags.source}"))
         return 0
     paths = _inside(flags.source)
@@ -55,9 +61,8 @@ def _inside(path: Path) -> list[Path]:
     """The file or folder itself, or what a pipeline's folder holds."""
     if not path.is_dir() or folder_weights(path):
         return [path]
-    folders = [child for child in path.iterdir() if child.is_dir() and folder_weights(child)]
-    files = [child for child in path.iterdir() if child.suffix in SUFFIXES]
-    return sorted(folders + files)
+    folders = [child for child in sorted(path.iterdir()) if folder_weights(child)]
+    return sorted(folders + numbered(path, SUFFIXES))
 
 
 def describe(source: Source, family: families.Family) -> str:

@@ -39,12 +39,33 @@ UNKNOWN = Family("unknown", "unknown", refused="no family of weights this projec
 
 
 def recognise(tensors: Tensors) -> Family:
-    """The family of a state dict, as it is in its file."""
+    """The family of a state dict, as it is in its file; refused where its numbers are too short."""
     tensors = spelling.without_prefix(tensors, "module.")
-    for recogniser in _RECOGNISERS:
-        if family := recogniser(tensors):
-            return family
-    return UNKNOWN
+    families = (recogniser(tensors) for recogniser in _RECOGNISERS)
+    family = next(filter(None, families), UNKNOWN)
+    if (family.command or family is UNKNOWN) and (short := short_numbers(tensors)):
+        return dataclasses.replace(family, command="", refused=short)
+    return family
+
+
+def short_numbers(tensors: Tensors) -> str:
+    """Why weights of eight bits and fewer are refused; empty where there are none.
+
+    Programs that make them multiply by scales that each keeps in its own way, or by none.
+    """
+    short = [
+        tensor.dtype.name
+        for tensor in tensors.values()
+        if re.match(r"float[468]_", tensor.dtype.name)
+        or (tensor.dtype.name in ("int8", "uint8", "int4", "uint4") and len(tensor.shape) > 1)
+    ]
+    if not short:
+        return ""
+    kinds = " and ".join(sorted(set(short)))
+    return (
+        f"{len(short)} of its {len(tensors)} tensors are {kinds}; use the version in float16, "
+        "bfloat16 or float32"
+    )
 
 
 def require(tensors: Tensors, path: object, names: Sequence[str], wanted: str) -> Family:
@@ -54,7 +75,7 @@ def require(tensors: Tensors, path: object, names: Sequence[str], wanted: str) -
       ConvertError: it is another; the message says which, and what converts it.
     """
     family = recognise(tensors)
-    if family.name in names:
+    if family.name in names and not family.refused:
         return family
     if family.refused and family is not UNKNOWN:
         raise ConvertError(f"{path}: is {family.title}: {family.refused}")

@@ -134,12 +134,21 @@ def _tensor(path: Path, name: str, tensor: Any) -> Tensor:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
         raise ConvertError(f"{path}: {name} is a sparse, quantized or complex tensor")
     tensor = tensor.detach()
-    bfloat16 = tensor.dtype == torch.bfloat16
-    dtype = ml_dtypes.bfloat16 if bfloat16 else torch.empty(0, dtype=tensor.dtype).numpy().dtype
+    name_of_dtype = str(tensor.dtype).removeprefix("torch.")
+    if name_of_dtype in _BEYOND_NUMPY:
+        dtype = np.dtype(getattr(ml_dtypes, name_of_dtype))
+        bits = torch.uint16 if dtype.itemsize == 2 else torch.uint8
+        # The bits travel as integers.
+        return Tensor(tuple(tensor.shape), dtype, lambda: tensor.view(bits).numpy().view(dtype))
+    try:
+        dtype = torch.empty(0, dtype=tensor.dtype).numpy().dtype
+    except TypeError:
+        raise ConvertError(f"{path}: {name} has the unsupported dtype {name_of_dtype}") from None
+    return Tensor(tuple(tensor.shape), dtype, tensor.numpy)
 
-    def read() -> np.ndarray:
-        # numpy has no bfloat16 of its own, so the bits travel as integers.
-        array = tensor.view(torch.uint16).numpy() if bfloat16 else tensor.numpy()
-        return array.view(ml_dtypes.bfloat16) if bfloat16 else array
 
-    return Tensor(tuple(tensor.shape), np.dtype(dtype), read)
+_BEYOND_NUMPY = (
+    *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+"""Dtypes of torch, under the same names in `ml_dtypes`, that numpy itself lacks."""

@@ -138,6 +138,12 @@ def _open_safetensors(path: Path) -> dict[str, Tensor]:
         dtype = DTYPES.get(part.get_dtype())
         if dtype is None:
             raise ConvertError(f"{path}: {name} has the unsupported dtype {part.get_dtype()}")
-        return Tensor(tuple(part.get_shape()), np.dtype(dtype), lambda: file.get_tensor(name))
+        return Tensor(tuple(part.get_shape()), np.dtype(dtype), lambda: read(name))
+
+    def read(name: str) -> np.ndarray:
+        try:
+            return file.get_tensor(name)
+        except AttributeError:  # numpy has no float8 of its own
+            raise ConvertError(f"{path}: {name} is float8; use the version in float16") from None
 
     return {name: tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from aa_jax.files import numbered
 from convert import ConvertError
 from convert.reading.sources import open_source
 from convert.verify.ledger import Ledger
@@ -99,7 +100,7 @@ class Case:
     def check_files(self) -> None:
         """Compares what the `.npz` files hold with what `meta.json` says they do."""
         promised = self.meta.get("arrays", {})
-        for path in sorted(self.folder.glob("*.npz")):
+        for path in numbered(self.folder, [".npz"]):
             if path.name not in promised:
                 self.ledger.fail(path.name, "meta.json does not say what this file is")
         for file, entries in promised.items():

@@ -5,7 +5,7 @@ import pytest
 from puppet_videos import keypoints
 from skimage.metrics import peak_signal_noise_ratio
 
-from aa_jax.data.dataset import DatasetError, open_dataset
+from aa_jax.data.dataset import DatasetError, open_dataset, restored_rate
 from aa_jax.media.video import read_video
 
 FRAMES = [5, 0, 23, 5, 11]  # any order, some twice
@@ -69,3 +69,17 @@ def test_what_is_no_dataset_is_refused(tmp_path, jpeg_dataset):
         open_dataset(tmp_path, "train")
     with pytest.raises(DatasetError, match="has no split test, only train"):
         open_dataset(jpeg_dataset, "test")
+
+
+@pytest.mark.parametrize(
+    "rate", [24000 / 1001, 30000 / 1001, 60000 / 1001, 12.5, 25 / 3, 29.97, 10, 23.976, 1000 / 33]
+)
+def test_rates_come_back_from_32_bits(rate):
+    """tfds (4.9.10, without TensorFlow) passes all floats through 32 bits."""
+    assert float(np.float32(rate)) != rate or rate in (10, 12.5)
+    assert restored_rate(float(np.float32(rate))) == rate
+
+
+def test_a_rate_that_is_no_small_fraction_stays():
+    stored = float(np.float32(17.43210987))
+    assert restored_rate(stored) == stored

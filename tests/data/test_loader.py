@@ -181,6 +181,28 @@ def test_stride_and_gap_follow_the_frame_rate():
     assert min(gaps) == 10
 
 
+@pytest.mark.parametrize("stored", [24000 / 1001, np.float32(24000 / 1001), 23.976])
+@pytest.mark.parametrize("asked", [24000 / 1001, 23.976])
+def test_rates_are_equal_within_their_rounding(stored, asked):
+    """float32's 23.976024628 over 24000/1001 asked for a gap of 4.0000001 frames, which is 5."""
+    config = DataConfig(width=16, height=16, min_frame_gap=4, fps=asked)
+    gaps = set()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        reference, (target,) = loader.draw_frames(rng, config, 20, fps=float(stored))
+        gaps.add(abs(reference - target))
+    assert min(gaps) == 4
+
+
+def test_half_frames_are_taken_alike_whatever_the_rounding():
+    config = DataConfig(width=16, height=16, frames=24, fps=60000 / 1001)
+    drawn = [
+        loader.draw_frames(np.random.default_rng(0), config, 60, fps=float(fps))[1].tolist()
+        for fps in (30000 / 1001, np.float32(30000 / 1001), 29.97)
+    ]
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_a_clip_shorter_than_the_run_repeats_its_last_frame():
     config = DataConfig(width=16, height=16, frames=6)
     _, targets = loader.draw_frames(np.random.default_rng(0), config, 4)

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 
 from aa_jax.config import ConfigError, NoiseScheduleConfig
-from aa_jax.diffusion import ddim, noise_schedule
+from aa_jax.diffusion import ddim, multistep, noise_schedule
 
 GOLDEN = Path(__file__).parent / "golden" / "ddim"
 MOORE_V2 = NoiseScheduleConfig(
@@ -165,3 +165,16 @@ def test_fresh_noise_must_be_given():
     zeros = jnp.zeros((1, 4))
     with pytest.raises(ValueError, match="needs noise"):
         ddim.ddim_step(MOORE_V2, zeros, zeros, jnp.int32(999), jnp.int32(949), eta=0.5)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_every_number_of_steps_has_as_many_timesteps(spacing):
+    """diffusers 0.39 counts `trailing` by floats: N + 1 timesteps, the last -1, for 61, 103, ..."""
+    config = NoiseScheduleConfig(timestep_spacing=spacing, steps_offset=0)
+    counted = [(steps, ddim.timesteps(config, steps)) for steps in range(1, 1001)]
+    counted += [(steps, multistep.timesteps(config, steps)) for steps in range(1, 1000)]
+    for steps, times in counted:
+        assert times.shape == (steps,)
+        assert (np.diff(times) < 0).all(), steps
+        assert times.min() >= 0, steps
+        assert times.max() <= 999, steps

@@ -262,3 +262,33 @@ def test_folder_where_nothing_can_be_written(detector, video):
         assert len(detect_people(video, detector)) == 18
     finally:
         video.parent.chmod(0o755)
+
+
+def test_the_detector_says_where_it_runs(detector):
+    assert detector.device == "cpu"
+
+
+def test_a_network_that_falls_back_to_the_cpu_is_refused(folder, monkeypatch):
+    """onnxruntime 1.32 only warns where CUDA is there by name and its libraries are not."""
+    import onnxruntime
+
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    plain = onnxruntime.InferenceSession
+
+    def falls_back(path, options, providers):
+        assert providers == names[:1]
+        return plain(path, options, providers=names[1:])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
+    files = folder / "yolox_l.onnx", folder / "dw-ll_ucoco_384.onnx"
+    with pytest.raises(DetectionError, match="runs on the cpu where cuda is asked for"):
+        Detector(*files, provider="cuda")
+    assert Detector(*files).device == "cpu"
+
+
+@pytest.mark.parametrize("provider", ["tensorrt", "CUDAExecutionProvider", ""])
+def test_an_unknown_provider_is_refused_by_name(folder, provider):
+    files = folder / "yolox_l.onnx", folder / "dw-ll_ucoco_384.onnx"
+    with pytest.raises(DetectionError, match="provider must be auto, cpu or cuda"):
+        Detector(*files, provider=provider)

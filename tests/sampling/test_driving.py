@@ -28,6 +28,8 @@ class Knowing:
 
     key = "knowing"
 
+    device = "cpu"
+
     def __init__(self, clip, character, people=1):
         self.clip, self.character, self.people = clip, character, people
 

@@ -56,12 +56,33 @@ def test_openpose_json_is_drawn(tmp_path, keypoints, folder):
 def test_folder_of_pictures_in_natural_order(tmp_path):
     for i in (0, 9, 10):
         Image.new("RGB", (40, 20), (i, 0, 0)).save(tmp_path / f"frame_{i}.png")
+        (tmp_path / f"._frame_{i}.png").write_bytes(b"Mac OS X")
+        (tmp_path / f"._frame_{i}.json").write_bytes(b"Mac OS X")
     (tmp_path / "notes.txt").write_text("not a picture")
     skeletons, fps, aspect = load(tmp_path, width=32, height=16)
     assert skeletons.shape == (3, 16, 32, 3)
     assert skeletons[:, 0, 0, 0].tolist() == [0, 9, 10]
     assert (fps, aspect) == (FOLDER_FPS, 2)
     assert len(load(tmp_path, max_frames=1)[0]) == 1
+
+
+def test_skeletons_without_a_canvas_stand_on_black(tmp_path):
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[2:4, :, :] = 255, 0, 0, 255
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    skeletons, _, _ = load(tmp_path, width=8, height=8)
+    np.testing.assert_array_equal(skeletons[0], pixels[..., :3])
+
+
+def test_openpose_frames_come_in_natural_order(tmp_path):
+    for t in (0, 2, 10):
+        row = np.column_stack([np.full((18, 2), 8.0 + t), np.ones(18)])
+        frame = {"canvas_width": 64, "canvas_height": 64}
+        frame["people"] = [{"pose_keypoints_2d": row.ravel().tolist()}]
+        (tmp_path / f"{t}_keypoints.json").write_text(json.dumps(frame))
+        (tmp_path / f"._{t}_keypoints.json").write_bytes(b"Mac OS X")
+    skeletons, _, _ = load(tmp_path)
+    np.testing.assert_array_equal(skeletons.keypoints.body[:, 0, 0], [8, 10, 18])
 
 
 def test_skeleton_video(tmp_path, keypoints):

@@ -12,11 +12,13 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from aa_jax.files import numbered
+from aa_jax.media.pictures import SUFFIXES
+
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg"}
     | {".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"}
 )
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 TIKTOK_TEST = tuple(f"{number:05d}" for number in range(335, 340))
 """The ten-second dances that papers since DisCo hold out."""
@@ -138,8 +140,8 @@ LAYOUTS: dict[str, Callable[[Path, float, frozenset[str], list[Path]], Found]] =
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder of frames, in the order of their names."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    """The pictures of a folder of frames, in the order people count."""
+    return numbered(folder, SUFFIXES)
 
 
 def _walk(root: Path, exclude: list[Path]) -> tuple[list[Path], list[tuple[str, str]]]:

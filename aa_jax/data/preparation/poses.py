@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from aa_jax.data.preparation import media
 from aa_jax.data.preparation.layouts import Source
+from aa_jax.files import numbered
 from aa_jax.media.video import VideoScan
 from aa_jax.pose.keypoints import Keypoints, KeypointsError
 
@@ -74,8 +75,8 @@ def given_poses(folder: Path, source: Source, scan: VideoScan) -> Poses:
 def _count_people(path: Path, keypoints: Keypoints) -> Int[np.ndarray, " t"]:
     if path.suffix == ".npz":  # holds one person
         return (keypoints.body_scores > 0).any(1).astype(np.int64)
-    files = sorted(path.glob("*_keypoints.json")) if path.is_dir() else [path]
-    contents = [json.loads(file.read_text()) for file in files]
+    paths = numbered(path, ["_keypoints.json"]) if path.is_dir() else [path]
+    contents = [json.loads(file.read_text()) for file in paths]
     if path.is_file():  # a list of frames, an object that holds one, or a single frame
         content = contents[0]
         contents = content.get("frames", contents) if isinstance(content, dict) else content

@@ -16,6 +16,8 @@ ARRAYS = {
     "scalar": np.array(7, np.float32),
     "empty": np.zeros((0, 4), np.float32),
     "bf16": np.array([1, 2], ml_dtypes.bfloat16),
+    "turned": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    "strided": np.arange(6, dtype=np.float16)[::2],
 }
 
 

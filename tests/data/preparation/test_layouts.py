@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aa_jax.data.preparation.layouts import PrepareError, find_sources
+from aa_jax.data.preparation.layouts import PrepareError, find_sources, picture_files
 
 
 def touch(root, *names):
@@ -88,3 +88,10 @@ def test_folders_without_videos_are_refused(tmp_path):
         find_sources("folder", tmp_path / "none")
     with pytest.raises(PrepareError, match="holds no videos of the layout folder"):
         find_sources("folder", tmp_path)
+
+
+def test_frames_come_in_natural_order_without_hidden_files(tmp_path):
+    for name in ("1.png", "2.png", "10.PNG", "._1.png", ".3.png"):
+        (tmp_path / name).touch()
+    found = [path.name for path in picture_files(tmp_path)]
+    assert found == ["1.png", "2.png", "10.PNG"]
