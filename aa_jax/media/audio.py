@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aa_jax import files
-from aa_jax.media.video import VideoError
+from aa_jax.media.errors import VideoError
 
 if TYPE_CHECKING:
     import av
