@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import av
 
 Frame = UInt8[np.ndarray, "h w 3"]
+Colour = tuple[int, int, int]
+
+WHITE: Colour = (255, 255, 255)
 
 MAX_PIXELS = 1 << 26
 """Largest picture read; 8192 x 8192 pixels."""
@@ -101,8 +104,8 @@ def look_at(frame: av.VideoFrame, aspect: Fraction | None) -> Look:
     return dataclasses.replace(look, transfer=transfer, primaries=primaries)
 
 
-def show(frame: av.VideoFrame, look: Look) -> Frame:
-    """A decoded frame as it is shown, RGB."""
+def show(frame: av.VideoFrame, look: Look, background: Colour = WHITE) -> Frame:
+    """A decoded frame as it is shown, RGB; what is transparent lets the background through."""
     from av.video.reformatter import Interpolation
 
     arguments = {} if look.matrix is None else {"src_colorspace": look.matrix}
@@ -118,18 +121,19 @@ def show(frame: av.VideoFrame, look: Look) -> Frame:
         picture = frame.reformat(format="rgb48le", **arguments).to_ndarray()
         picture = tonemapping.to_bt709(picture, look.transfer, look.primaries)
     elif any(component.is_alpha for component in frame.format.components):
-        picture = _on_white(frame.reformat(format="rgba", **arguments).to_ndarray())
+        picture = frame.reformat(format="rgba", **arguments).to_ndarray()
+        picture = _composited(picture, np.array(background, np.uint16))
     else:
         picture = frame.reformat(format="rgb24", **arguments).to_ndarray()
     picture = np.rot90(picture, look.rotation // 90)
     return picture[:, ::-1] if look.mirrored else picture
 
 
-def _on_white(picture: UInt8[np.ndarray, "h w 4"]) -> Frame:
+def _composited(picture: UInt8[np.ndarray, "h w 4"], background: np.ndarray) -> Frame:
     colour, alpha = picture[..., :3], picture[..., 3:].astype(np.uint16)
     if alpha.min() == 255:
         return colour
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return ((colour * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _square(stored: tuple[int, int], aspect: Fraction | None) -> tuple[int, int]:

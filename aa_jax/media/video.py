@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from aa_jax.media import showing, timing, wholeness
-from aa_jax.media.errors import VideoError, reason
+from aa_jax.media.errors import VideoError, failures, reason
 from aa_jax.media.writing import SUFFIXES, check_suffix, check_writable, write_gif, write_video
 
 if TYPE_CHECKING:
@@ -92,12 +92,18 @@ class OpenVideo:
     frames: Iterator[Frame]
 
 
-def read_video(path: str | Path, max_frames: int | None = None) -> tuple[Frames, float]:
+def read_video(
+    path: str | Path,
+    max_frames: int | None = None,
+    *,
+    background: showing.Colour = showing.WHITE,
+) -> tuple[Frames, float]:
     """Decodes a video as players show it, at a constant rate.
 
     Args:
       path: any file FFmpeg can decode, GIF included.
       max_frames: decode at most so many from the start.
+      background: RGB, of what is transparent.
 
     Returns:
       RGB frames uint8 [t, h, w, 3] and frames per second; of a variable rate, the frames shown at
@@ -106,12 +112,14 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[Frames,
     Raises:
       VideoError: the file is missing, no readable video, damaged, or without frames.
     """
-    with open_video(path, steady=True) as video:
+    with open_video(path, steady=True, background=background) as video:
         return np.stack(list(itertools.islice(video.frames, max_frames))), video.fps
 
 
 @contextlib.contextmanager
-def open_video(path: str | Path, *, steady: bool = False) -> Iterator[OpenVideo]:
+def open_video(
+    path: str | Path, *, steady: bool = False, background: showing.Colour = showing.WHITE
+) -> Iterator[OpenVideo]:
     """Opens a video of any length to be read frame by frame, as players show it.
 
     It is decoded once before, by `scan_video`, unless this process has scanned it already.
@@ -119,13 +127,14 @@ def open_video(path: str | Path, *, steady: bool = False) -> Iterator[OpenVideo]
     Args:
       steady: give the frames that show it at a constant rate, not those stored; they differ where
         the rate is variable.
+      background: RGB, of what is transparent.
 
     Raises:
       VideoError: as `read_video`.
     """
     scan = scan_video(path)
     with _open(path) as (stream, decoded):
-        pictures = _shown(Path(path), stream, decoded)
+        pictures = _shown(Path(path), stream, decoded, background)
         if steady:
             wanted = scan.steady_frames
             yield OpenVideo(scan.fps, len(wanted), _repeated(pictures, np.bincount(wanted)))
@@ -140,9 +149,12 @@ def scan_video(path: str | Path) -> VideoScan:
       VideoError: as `read_video`.
     """
     path = Path(path)
-    if not path.exists():
-        raise VideoError(f"{path}: no such video")
-    status = path.stat()
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError(f"{path}: no such video") from None
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{path}: cannot be read ({reason(error)})") from None
     return _scan(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
@@ -185,7 +197,7 @@ def _open(path: str | Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoF
         raise VideoError(f"{path}: no video that can be read (0 bytes)")
     try:
         container = av.open(str(path.absolute()))  # a relative `a:b` would be a protocol
-    except (OSError, ValueError) as error:  # PyAV's errors are either or both
+    except failures() as error:
         raise VideoError(f"{path}: no video that can be read ({reason(error)})") from None
     with container:
         cover = av.stream.Disposition.attached_pic
@@ -193,6 +205,8 @@ def _open(path: str | Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoF
         if not streams:
             raise VideoError(f"{path}: holds no video stream")
         stream = streams[0]
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: is of a codec that cannot be decoded")
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(showing.MAX_PIXELS)}
         yield stream, _decode(path, container, stream)
@@ -208,7 +222,7 @@ def _decode(
                 raise VideoError(f"{path}: damaged after frame {done}")
             yield frame
             done += 1
-    except (OSError, ValueError) as error:
+    except failures() as error:
         if isinstance(error, VideoError):
             raise
         where = f"damaged after frame {done}" if done else "no video that can be read"
@@ -232,10 +246,15 @@ def _with_look(
         yield frame, look
 
 
-def _shown(path: Path, stream: av.VideoStream, decoded: Iterator[av.VideoFrame]) -> Iterator[Frame]:
+def _shown(
+    path: Path,
+    stream: av.VideoStream,
+    decoded: Iterator[av.VideoFrame],
+    background: showing.Colour,
+) -> Iterator[Frame]:
     with _naming(path):
         for frame, look in _with_look(stream, decoded):
-            yield showing.show(frame, look)
+            yield showing.show(frame, look, background)
 
 
 def _repeated(pictures: Iterator[Frame], times: Int[np.ndarray, " n"]) -> Iterator[Frame]:

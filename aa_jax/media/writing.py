@@ -121,8 +121,10 @@ def _peek(path: Path, frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """`files.replacing_file`, whose errors name the video."""
+    import av
+
     try:
         with files.replacing_file(path) as temporary:
             yield temporary
-    except OSError as error:
+    except (av.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: cannot be written ({reason(error)})") from None

@@ -88,7 +88,8 @@ def _do_all(sources: Sequence[layouts.Source], what: Preparation) -> list[Outcom
         for index, outcome in done:
             outcomes[index] = outcome
             if outcome.status != "kept":
-                progress.write(f"{outcome.source.path}: {outcome.status}, {outcome.reason}")
+                path = files.readable(outcome.source.path)
+                progress.write(f"{path}: {outcome.status}, {outcome.reason}")
             progress.update()
     return [outcomes[index] for index in range(len(sources))]
 
@@ -111,7 +112,7 @@ def _write_dataset(dataset: Path, what: Preparation, kept: Sequence[Outcome]) ->
 
     _store_again([outcome for outcome in kept if not media.holds_frames(outcome.clip)], what)
     clips = [
-        builders.StoredClip(outcome.source.split, outcome.source.name, outcome.clip)
+        builders.StoredClip(outcome.source.split, outcome.source.label, outcome.clip)
         for outcome in kept
     ]
     with files.replacing(dataset) as folder:
