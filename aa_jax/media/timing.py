@@ -70,8 +70,9 @@ def in_order(times: Sequence[float | None], stated: Iterable[Fraction | None]) -
 
 
 def _filled(known: np.ndarray, values: Times, gap: float) -> Times:
-    """Times for frames without: between their neighbours', or `gap` apart at both ends."""
+    """Times for frames without: between their neighbours', or a usual gap apart at both ends."""
     index, given = np.arange(len(known)), np.flatnonzero(known)
+    gap = float(np.median(np.diff(values) / np.diff(given))) if len(given) > 1 else gap
     filled = np.interp(index, given, values)
     filled[: given[0]] -= gap * (given[0] - index[: given[0]])
     filled[given[-1] + 1 :] += gap * (index[given[-1] + 1 :] - given[-1])
