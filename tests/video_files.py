@@ -83,6 +83,46 @@ def encode(
     return path
 
 
+def encode_sound(
+    path: Path,
+    codec: str,
+    samples: np.ndarray,
+    *,
+    rate: int = 48000,
+    seconds: float = 2.0,
+    late: float = 0.0,
+) -> Path:
+    """A video of grey pictures, 25 a second, with mono sound.
+
+    Args:
+      samples: float32 [n], from -1 to 1.
+      late: seconds by which the pictures begin later than the sound.
+    """
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream(CODECS.get(path.suffix, "libx264"), rate=25)
+        pictures.width = pictures.height = 64
+        pictures.pix_fmt = FORMATS.get(pictures.codec_context.name, "yuv420p")
+        sound = container.add_stream(codec, rate=rate, layout="mono")
+        packets = []
+        for index in range(round(seconds * 25)):
+            picture = np.full((64, 64, 3), 100 + index % 50, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = index + round(late * 25), Fraction(1, 25)
+            packets += pictures.encode(frame)
+        packets += pictures.encode()
+        for start in range(0, len(samples), 960):
+            part = np.ascontiguousarray(samples[None, start : start + 960], np.float32)
+            frame = av.AudioFrame.from_ndarray(part, "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            packets += sound.encode(frame)
+        packets += sound.encode()
+        packets = [packet for packet in packets if packet.pts is not None]
+        order = {id(p): float((p.pts if p.dts is None else p.dts) * p.time_base) for p in packets}
+        for packet in sorted(packets, key=lambda packet: order[id(packet)]):
+            container.mux(packet)
+    return path
+
+
 def encode_yuv(
     path: Path,
     values: tuple[int, int, int],

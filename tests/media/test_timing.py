@@ -84,7 +84,7 @@ def test_times_out_of_order_by_as_much_as_codecs_reorder_are_sorted():
 
 def test_times_that_jump_back_are_refused():
     twice = [*(np.arange(50) / 25), *(np.arange(50) / 25)]
-    with pytest.raises(timing.TimesError, match="jump back by 1.96 s after frame 50"):
+    with pytest.raises(timing.TimesError, match=r"jump back by 1\.96 s after frame 50"):
         timing.in_order(twice, [])
 
 
