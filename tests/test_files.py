@@ -71,3 +71,14 @@ def test_a_folder_takes_anothers_place_only_when_it_is_whole(tmp_path):
         (part / "a.txt").write_text("half \ud800")
     assert (folder / "a.txt").read_text() == "new"
     assert names(tmp_path) == ["a.txt", "folder"]
+
+
+def test_names_that_cannot_be_printed_are_made_readable():
+    assert files.readable("caf\udce9/über \n.mp4") == r"caf\xe9/über \n.mp4"
+
+
+def test_a_long_name_can_be_replaced(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".mp4")  # 254 bytes
+    files.check_writable(path)
+    files.write_text(path, "whole")
+    assert path.read_text() == "whole"
