@@ -102,7 +102,9 @@ def test_side_by_side_and_gif(sample, tmp_path):
     assert read_video(tmp_path / "out" / "video.gif")[0].shape == (4, 16, 72, 3)
 
 
-@pytest.mark.parametrize("name", ["12:30.mp4", "-x.mkv", "caf\udce9.mov"])
+@pytest.mark.parametrize(
+    "name", ["12:30.mp4", "-x.mkv", "caf\udce9.mov"], ids=["colon", "dash", "bytes"]
+)
 def test_results_of_all_names(sample, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert sample(f"--output={name}", "--gif") == 0
