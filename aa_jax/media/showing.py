@@ -24,8 +24,8 @@ Colour = tuple[int, int, int]
 
 WHITE: Colour = (255, 255, 255)
 
-MAX_PIXELS = 1 << 26
-"""Largest picture read; 8192 x 8192 pixels."""
+MAX_PIXELS = 1 << 25
+"""Largest picture read: a little more than 8K video, 7680 x 4320."""
 
 # Code points of ITU-T H.273, which FFmpeg uses.
 _UNSPECIFIED = (2, 3)
@@ -91,9 +91,7 @@ def look_at(frame: av.VideoFrame, aspect: Fraction | None) -> Look:
     stored = (frame.width, frame.height)
     rotation, mirrored = _turning(frame)
     look = Look(stored, _square(stored, aspect), rotation, mirrored, matrix=_matrix(frame))
-    width, height = look.size
-    if width * height > MAX_PIXELS:
-        raise VideoError(f"pictures of {width}x{height} pixels are too large to be read")
+    check_size(*look.size)
     if int(frame.colorspace) in _NO_MATRIX and not frame.format.is_rgb:
         name = _NO_MATRIX[int(frame.colorspace)]
         raise VideoError(f"its colours are coded as {name}, which cannot be read; make them BT.709")
@@ -102,6 +100,12 @@ def look_at(frame: av.VideoFrame, aspect: Fraction | None) -> Look:
     if transfer != "gamma" and int(frame.color_primaries) in _UNSPECIFIED:
         primaries = "BT.2020"
     return dataclasses.replace(look, transfer=transfer, primaries=primaries)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises `VideoError` for a picture of more than `MAX_PIXELS`; names no file."""
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"pictures of {width}x{height} pixels are too large to be read")
 
 
 def show(frame: av.VideoFrame, look: Look, background: Colour = WHITE) -> Frame:
@@ -130,10 +134,11 @@ def show(frame: av.VideoFrame, look: Look, background: Colour = WHITE) -> Frame:
 
 
 def _composited(picture: UInt8[np.ndarray, "h w 4"], background: np.ndarray) -> Frame:
-    colour, alpha = picture[..., :3], picture[..., 3:].astype(np.uint16)
-    if alpha.min() == 255:
-        return colour
-    return ((colour * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
+    result = np.ascontiguousarray(picture[..., :3])
+    clear = picture[..., 3] < 255
+    alpha = picture[clear][:, 3:].astype(np.uint16)
+    result[clear] = (result[clear] * alpha + background * (255 - alpha) + 127) // 255
+    return result
 
 
 def _square(stored: tuple[int, int], aspect: Fraction | None) -> tuple[int, int]:

@@ -199,7 +199,7 @@ def _open(path: str | Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoF
         container = av.open(str(path.absolute()))  # a relative `a:b` would be a protocol
     except failures() as error:
         raise VideoError(f"{path}: no video that can be read ({reason(error)})") from None
-    with container:
+    with container, _naming(path):
         cover = av.stream.Disposition.attached_pic
         streams = [s for s in container.streams.video if not s.disposition & cover]
         if not streams:
@@ -207,6 +207,7 @@ def _open(path: str | Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoF
         stream = streams[0]
         if stream.codec_context is None:
             raise VideoError(f"{path}: is of a codec that cannot be decoded")
+        showing.check_size(stream.codec_context.width, stream.codec_context.height)
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(showing.MAX_PIXELS)}
         yield stream, _decode(path, container, stream)
