@@ -155,10 +155,10 @@ def _turning(frame: av.VideoFrame) -> tuple[int, bool]:
     """Rotation and mirroring of a display matrix, by the nearest of the eight right-angled ones."""
     from av.sidedata.sidedata import Type
 
-    data = next((bytes(d) for d in frame.side_data if d.type == Type.DISPLAYMATRIX), b"")
-    if len(data) < 36:
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
         return 0, False
-    matrix = np.frombuffer(data[:36], "=i4").reshape(3, 3)[:2, :2].astype(float)
+    matrix = np.frombuffer(bytes(data)[:36], "=i4").reshape(3, 3)[:2, :2].astype(float)
     if not matrix.any():
         return 0, False
     (a, b), (c, d) = matrix  # stored (x, y) is shown at (a x + c y, b x + d y), y downwards
