@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         print(as_called(f"error: {message} (see --help)"), file=sys.stderr)
         raise SystemExit(2)
+
+    def parse_known_args(self, args=None, namespace=None):
+        return super().parse_known_args(self._joined(args), namespace)
+
+    def _joined(self, arguments: Sequence[str] | None) -> list[str]:
+        """Arguments with `--output -x.mp4` as `--output=-x.mp4`: a name may begin with a dash."""
+        joined: list[str] = []
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            action = self._option_string_actions.get(joined[-1]) if joined else None
+            takes_one = action is not None and action.nargs is None
+            dashed = argument.startswith("-") and not argument.startswith("--")
+            if takes_one and dashed and argument not in self._option_string_actions:
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return joined
 
     def format_help(self) -> str:
         return as_called(super().format_help())

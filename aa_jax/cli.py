@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -59,6 +60,9 @@ def report_errors(call: Callable[[], Any]) -> int:
     The project's own errors are `ValueError`s defined under `aa_jax`; a plain `ValueError` is a
     defect of the program and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         call()
     except config_lib.ConfigError as error:

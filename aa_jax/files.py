@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+def readable(name: str | Path) -> str:
+    r"""A name in one line of text: bytes that are no UTF-8, and line ends, as `\\xe9`.
+
+    What stands for such bytes in Python can neither be printed nor stored.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes text under a temporary name, then renames it."""
+    """Writes text as UTF-8 under a temporary name, then renames it."""
     with replacing_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, ArrayLike]) -> None:
@@ -78,7 +87,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    # A name that fits must not grow too long.
+    stem = os.fsencode(path.stem)[:100].decode("utf-8", "ignore")
+    return path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
 
 
 @contextlib.contextmanager

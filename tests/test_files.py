@@ -160,3 +160,14 @@ def test_all_arrays_are_written_in_one_place():
     sources = [path for folder in folders for path in folder.rglob("*.py")]
     calling = [path.name for path in sources if re.search(r"save_file\b", path.read_text())]
     assert calling == ["files.py"]
+
+
+def test_names_that_cannot_be_printed_are_made_readable():
+    assert files.readable("caf\udce9/über \n.mp4") == r"caf\xe9/über \n.mp4"
+
+
+def test_a_long_name_can_be_replaced(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".mp4")  # 254 bytes
+    files.check_writable(path)
+    files.write_text(path, "whole")
+    assert path.read_text() == "whole"

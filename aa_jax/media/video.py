@@ -1,19 +1,28 @@
-"""Videos in and out: H.264 through PyAV, GIF through Pillow."""
+"""Videos in, as players show them: upright, with square pixels, in BT.709, at a steady rate.
+
+    open_video   frame by frame, of any length
+    read_video   all frames at once
+    scan_video   what a video holds, from end to end
+
+All three agree on the rate, on the size, and on what cannot be read.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from aa_jax import files
+from aa_jax.media import showing, timing, wholeness
+from aa_jax.media.errors import VideoError, failures, reason
+from aa_jax.media.writing import SUFFIXES, check_suffix, check_writable, write_gif, write_video
 
 if TYPE_CHECKING:
     import av
@@ -21,11 +30,21 @@ if TYPE_CHECKING:
 Frame = UInt8[np.ndarray, "h w 3"]
 Frames = UInt8[np.ndarray, "t h w 3"]
 
-SUFFIXES = (".mp4", ".mov", ".mkv")
-
-
-class VideoError(ValueError):
-    """A video cannot be read or written; the message names the file and the cause."""
+__all__ = [
+    "SUFFIXES",
+    "Frame",
+    "Frames",
+    "OpenVideo",
+    "VideoError",
+    "VideoScan",
+    "check_suffix",
+    "check_writable",
+    "open_video",
+    "read_video",
+    "scan_video",
+    "write_gif",
+    "write_video",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +52,12 @@ class VideoScan:
     """What decoding a whole video has found.
 
     Attributes:
-      width, height: pixels of the upright picture.
+      width, height: pixels of the picture shown: upright, of square pixels.
       rotation: degrees, counter-clockwise, by which stored pictures are turned to stand upright.
       times: seconds at which each frame is shown, from 0 up.
       fps: frames per second; of a variable rate, the usual one.
       variable: whether frames come at a variable rate.
+      changes: what is done to the stored pictures to show them, a line each.
     """
 
     width: int
@@ -46,6 +66,7 @@ class VideoScan:
     times: Float[np.ndarray, " t"]
     fps: float
     variable: bool
+    changes: tuple[str, ...] = ()
 
     @property
     def steady_frames(self) -> Int[np.ndarray, " n"]:
@@ -53,25 +74,7 @@ class VideoScan:
         at the moments 0, 1 / fps, 2 / fps, ..."""
         if not self.variable:
             return np.arange(len(self.times))
-        moments = np.arange(int(self.times[-1] * self.fps + 1e-6) + 1) / self.fps
-        return np.searchsorted(self.times, moments + 1e-6, side="right") - 1
-
-
-def read_video(path: str | Path, max_frames: int | None = None) -> tuple[Frames, float]:
-    """Decodes a video, turned upright by its rotation tag.
-
-    Args:
-      path: any file FFmpeg can decode, GIF included.
-      max_frames: decode at most so many from the start.
-
-    Returns:
-      RGB frames uint8 [t, h, w, 3] and frames per second.
-
-    Raises:
-      VideoError: the file is missing, no readable video, damaged, or without frames.
-    """
-    with open_video(path) as video:
-        return np.stack(list(itertools.islice(video.frames, max_frames))), video.fps
+        return timing.moments(self.times, self.fps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +82,9 @@ class OpenVideo:
     """A video being decoded.
 
     Attributes:
-      fps: frames per second.
-      count: how many frames the file says it has; 0 where it does not say.
-      frames: RGB frames uint8 [h, w, 3], decoded as they are asked for; raises `VideoError` where
-        the file is damaged, and at its end if there was no frame.
+      fps: frames per second; of a variable rate, the usual one.
+      count: how many frames `frames` gives.
+      frames: RGB frames uint8 [h, w, 3], decoded as they are asked for.
     """
 
     fps: float
@@ -90,15 +92,54 @@ class OpenVideo:
     frames: Iterator[Frame]
 
 
-@contextlib.contextmanager
-def open_video(path: str | Path) -> Iterator[OpenVideo]:
-    """Opens a video of any length to be read frame by frame, turned upright by its rotation tag.
+def read_video(
+    path: str | Path,
+    max_frames: int | None = None,
+    *,
+    background: showing.Colour = showing.WHITE,
+) -> tuple[Frames, float]:
+    """Decodes a video as players show it, at a constant rate.
+
+    Args:
+      path: any file FFmpeg can decode, GIF included.
+      max_frames: decode at most so many from the start.
+      background: RGB, of what is transparent.
+
+    Returns:
+      RGB frames uint8 [t, h, w, 3] and frames per second; of a variable rate, the frames shown at
+      the usual one, see `VideoScan.steady_frames`.
 
     Raises:
-      VideoError: the file is missing, or no readable video.
+      VideoError: the file is missing, no readable video, damaged, or without frames.
     """
+    with open_video(path, steady=True, background=background) as video:
+        return np.stack(list(itertools.islice(video.frames, max_frames))), video.fps
+
+
+@contextlib.contextmanager
+def open_video(
+    path: str | Path, *, steady: bool = False, background: showing.Colour = showing.WHITE
+) -> Iterator[OpenVideo]:
+    """Opens a video of any length to be read frame by frame, as players show it.
+
+    It is decoded once before, by `scan_video`, unless this process has scanned it already.
+
+    Args:
+      steady: give the frames that show it at a constant rate, not those stored; they differ where
+        the rate is variable.
+      background: RGB, of what is transparent.
+
+    Raises:
+      VideoError: as `read_video`.
+    """
+    scan = scan_video(path)
     with _open(path) as (stream, decoded):
-        yield OpenVideo(_nominal_rate(stream), stream.frames, map(_upright, decoded))
+        pictures = _shown(Path(path), stream, decoded, background)
+        if steady:
+            wanted = scan.steady_frames
+            yield OpenVideo(scan.fps, len(wanted), _repeated(pictures, np.bincount(wanted)))
+        else:
+            yield OpenVideo(scan.fps, len(scan.times), pictures)
 
 
 def scan_video(path: str | Path) -> VideoScan:
@@ -107,24 +148,43 @@ def scan_video(path: str | Path) -> VideoScan:
     Raises:
       VideoError: as `read_video`.
     """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError(f"{path}: no such video") from None
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{path}: cannot be read ({reason(error)})") from None
+    return _scan(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=32)
+def _scan(path: Path, _: tuple[int, ...]) -> VideoScan:
+    """`scan_video`, once per content of a file."""
     times = []
-    with _open(path) as (stream, decoded):
-        nominal = _nominal_rate(stream)
-        for frame in decoded:
+    with _open(path) as (stream, decoded), _naming(path):
+        for frame, look in _with_look(stream, decoded):  # noqa: B007 (all have the same look)
             times.append(frame.time)
-    if None in times or np.any(np.diff(times) <= 0):  # raw streams carry no times
-        times = np.arange(len(times)) / nominal
-    times = np.asarray(times, np.float64) - times[0]
-    gaps = np.diff(times)
-    usual = float(np.median(gaps)) if len(gaps) else 1 / nominal
-    variable = bool(len(gaps)) and bool(np.abs(gaps - usual).max() > usual / 2)
-    measured = 1 / usual if variable or not len(gaps) else len(gaps) / times[-1]
-    # Containers round times; the rate they state is the exact one unless it is plainly wrong.
-    fps = nominal if not variable and abs(nominal / measured - 1) < 0.02 else measured
-    height, width = frame.height, frame.width
-    if frame.rotation % 180:
-        height, width = width, height
-    return VideoScan(width, height, frame.rotation % 360, times, fps, variable)
+        stated = [stream.average_rate, stream.base_rate, stream.guessed_rate]
+        times = timing.in_order(times, stated)
+        rate, variable = timing.steady_rate(times, float(stream.time_base or 0), stated)
+        times.flags.writeable = False
+        scan = VideoScan(*look.size, look.rotation, times, float(rate), variable, look.changes)
+        scan.steady_frames  # noqa: B018 (refuses times that no video can have)
+        return scan
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Puts the file's name before errors that name none."""
+    try:
+        yield
+    except timing.TimesError as error:
+        raise VideoError(f"{path}: {error}") from None
+    except VideoError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise VideoError(f"{path}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -133,173 +193,71 @@ def _open(path: str | Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoF
     import av
 
     path = Path(path)
-    if not path.exists():
-        raise VideoError(f"{path}: no such video")
     if path.is_file() and not path.stat().st_size:
         raise VideoError(f"{path}: no video that can be read (0 bytes)")
     try:
         container = av.open(str(path.absolute()))  # a relative `a:b` would be a protocol
-    except (OSError, ValueError) as error:  # PyAV's errors are either or both
-        raise VideoError(f"{path}: no video that can be read ({_reason(error)})") from None
-    with container:
+    except failures() as error:
+        raise VideoError(f"{path}: no video that can be read ({reason(error)})") from None
+    with container, _naming(path):
         cover = av.stream.Disposition.attached_pic
         streams = [s for s in container.streams.video if not s.disposition & cover]
         if not streams:
             raise VideoError(f"{path}: holds no video stream")
-        streams[0].thread_type = "AUTO"
-        yield streams[0], _decode(path, container, streams[0])
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: is of a codec that cannot be decoded")
+        showing.check_size(stream.codec_context.width, stream.codec_context.height)
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(showing.MAX_PIXELS)}
+        yield stream, _decode(path, container, stream)
 
 
 def _decode(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
-    done, last, longest = 0, 0.0, 1 / _nominal_rate(stream)
+    done = 0
     try:
         for frame in container.decode(stream):
             if frame.is_corrupt:
                 raise VideoError(f"{path}: damaged after frame {done}")
             yield frame
-            time = frame.time or last
-            done, last, longest = done + 1, time, max(longest, time - last)
-    except (OSError, ValueError) as error:
+            done += 1
+    except failures() as error:
         if isinstance(error, VideoError):
             raise
         where = f"damaged after frame {done}" if done else "no video that can be read"
-        raise VideoError(f"{path}: {where} ({_reason(error)})") from None
+        raise VideoError(f"{path}: {where} ({reason(error)})") from None
     if not done:
         raise VideoError(f"{path}: holds no frames")
-    # A file cut off between two frames decodes without complaint; its index (MP4) or head
-    # (Matroska) tells what it should have held.
-    index_end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
-    announced = _seconds(stream.metadata.get("DURATION", ""))
-    if index_end > path.stat().st_size or announced > last + 1.5 * longest:
+    if wholeness.is_cut_off(path, stream):
         raise VideoError(f"{path}: truncated after frame {done}")
 
 
-def _seconds(text: str) -> float:
-    """Seconds of `00:01:02.5`; 0 for anything else."""
-    try:
-        hours, minutes, seconds = map(float, text.split(":"))
-    except ValueError:
-        return 0.0
-    return 3600 * hours + 60 * minutes + seconds
+def _with_look(
+    stream: av.VideoStream, decoded: Iterator[av.VideoFrame]
+) -> Iterator[tuple[av.VideoFrame, showing.Look]]:
+    """Frames and how all of them are shown, which the first one says."""
+    look = None
+    for index, frame in enumerate(decoded):
+        look = look or showing.look_at(frame, stream.sample_aspect_ratio)
+        if (size := (frame.width, frame.height)) != look.stored:
+            sizes = "{}x{}) than the first ({}x{}".format(*size, *look.stored)
+            raise VideoError(f"frame {index} has another size ({sizes})")
+        yield frame, look
 
 
-def _nominal_rate(stream: av.VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 25)
+def _shown(
+    path: Path,
+    stream: av.VideoStream,
+    decoded: Iterator[av.VideoFrame],
+    background: showing.Colour,
+) -> Iterator[Frame]:
+    with _naming(path):
+        for frame, look in _with_look(stream, decoded):
+            yield showing.show(frame, look, background)
 
 
-def _upright(frame: av.VideoFrame) -> Frame:
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-
-
-def write_video(
-    path: str | Path, frames: Iterable[Frame], fps: float, *, keyframe_every: int | None = None
-) -> None:
-    """Encodes frames as H.264 (yuv420p, plays everywhere), under a temporary name until complete.
-
-    Frames of odd width or height, which yuv420p cannot hold, get their last column or row twice.
-
-    Args:
-      path: ends in .mp4, .mov or .mkv.
-      frames: at least one; may be a generator, frames are encoded as they come.
-      fps: frames per second.
-      keyframe_every: write a key frame every so many frames, and none that depends on a later one,
-        for quick access to any frame; by default what the encoder finds smallest.
-
-    Raises:
-      VideoError: no frames, frames of different sizes, or the file cannot be written.
-    """
-    import av
-
-    path = Path(path)
-    check_suffix(path, SUFFIXES)
-    # Whole timestamps need a fraction; 1001 is that of NTSC rates, e.g. 29.97.
-    rate = Fraction(fps).limit_denominator(1001)
-    first, frames = _peek(path, frames)
-    height, width = (side + side % 2 for side in first.shape[:2])
-    with _replacing(path) as temporary:
-        options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
-        with av.open(str(temporary), "w", options=options) as container:
-            # x264's macroblock tree reads memory nobody wrote: equal frames then give unequal files
-            # (seen at 64x64 with AVX-512).
-            quality = {"crf": "17", "x264-params": "no-mbtree=1"}
-            if keyframe_every:
-                quality |= {"g": str(keyframe_every), "bf": "0"}
-            stream = container.add_stream("libx264", rate=rate, options=quality)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            context = stream.codec_context
-            context.colorspace, context.color_range = 1, 1  # BT.709, 16..235: what players expect
-            context.color_primaries = context.color_trc = 1
-            for frame in frames:
-                if frame.shape != first.shape:
-                    raise VideoError(f"{path}: frames of sizes {first.shape} and {frame.shape}")
-                padding = ((0, height - first.shape[0]), (0, width - first.shape[1]), (0, 0))
-                picture = av.VideoFrame.from_ndarray(np.pad(frame, padding, "edge"), "rgb24")
-                picture = picture.reformat(
-                    format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
-                )
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode())
-
-
-def write_gif(path: str | Path, frames: Iterable[Frame], fps: float) -> None:
-    """Writes an endlessly repeating GIF, under a temporary name until complete.
-
-    Raises:
-      VideoError: no frames, or the file cannot be written.
-    """
-    from PIL import Image
-
-    path = Path(path)
-    check_suffix(path, (".gif",))
-    _, frames = _peek(path, frames)
-    pictures = [Image.fromarray(frame) for frame in frames]
-    # A GIF counts in hundredths of a second; rounding the times, not the durations, keeps pace.
-    times = np.round(np.arange(len(pictures) + 1) * (100 / fps)).astype(int)
-    durations = (np.maximum(np.diff(times), 2) * 10).tolist()
-    with _replacing(path) as temporary:
-        pictures[0].save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=durations,
-            loop=0,
-        )
-
-
-def check_suffix(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
-    """Raises `VideoError` unless the path ends in one of the suffixes."""
-    if Path(path).suffix not in suffixes:
-        raise VideoError(f"{path}: must end in {' or '.join(suffixes)}")
-
-
-def check_writable(path: str | Path) -> None:
-    """Raises `VideoError` unless a file can be made at `path`; makes its folder, nothing else."""
-    try:
-        files.check_writable(Path(path))
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be written ({_reason(error)})") from None
-
-
-def _peek(path: Path, frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise VideoError(f"{path}: there are no frames to write")
-    return first, itertools.chain([first], frames)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """`files.replacing_file`, whose errors name the video."""
-    try:
-        with files.replacing_file(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be written ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
+def _repeated(pictures: Iterator[Frame], times: Int[np.ndarray, " n"]) -> Iterator[Frame]:
+    for count, picture in zip(times, pictures, strict=False):
+        yield from itertools.repeat(picture, count)

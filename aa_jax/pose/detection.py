@@ -155,7 +155,9 @@ def detect_video(
     cache: str | Path | None = None,
     progress: bool = False,
 ) -> Keypoints:
-    """Keypoints of one person in every frame of a video; see `detect_people` for everyone's.
+    """Keypoints of one person in a video; see `detect_people` for everyone's.
+
+    They are those of every frame; of a variable rate, of the frames shown at a constant one.
 
     Args:
       track: follow one person through the clip; otherwise every frame takes the person with the
@@ -163,7 +165,10 @@ def detect_video(
       cache: see `detect_people`.
       progress: show a progress bar.
     """
-    return detect_people(path, detector, cache=cache, progress=progress).keypoints(track=track)
+    from aa_jax.media.video import scan_video
+
+    people = detect_people(path, detector, cache=cache, progress=progress)
+    return people.keypoints(track=track)[scan_video(path).steady_frames]
 
 
 def detect_people(
@@ -194,7 +199,7 @@ def detect_people(
     file = Path(cache) if cache is not None else path.with_name(path.name + CACHE_SUFFIX)
     with open_video(path) as video:
         caching = cache is not None or people.is_writable(file.parent)
-        key = f"1:{files.sha256(path)}+{detector.key}" if caching else ""
+        key = f"2:{files.sha256(path)}+{detector.key}" if caching else ""
         known, complete = (caching and people.load(file, key)) or (None, False)
         if known and (complete or len(known) >= (max_frames or np.inf)):
             return _first(known, max_frames)

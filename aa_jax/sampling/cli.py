@@ -78,6 +78,10 @@ def run(flags: argparse.Namespace) -> None:
 
 def _add_sound(output: Path, driving: Path, report: Callable[[str], None]) -> None:
     from aa_jax.media.audio import add_audio
+    from aa_jax.media.video import VideoError
 
-    if add_audio(output, driving):
-        report(f"added the sound of {driving}")
+    try:
+        if add_audio(output, driving):
+            report(f"added the sound of {driving}")
+    except VideoError as error:  # hours of work are not lost for its sound
+        report(f"warning: {error}; the video stays silent")

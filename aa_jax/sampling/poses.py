@@ -167,7 +167,7 @@ def load_skeletons(
     else:
         from aa_jax.media.video import read_video
 
-        frames, fps = read_video(path, max_frames)
+        frames, fps = read_video(path, max_frames, background=(0, 0, 0))
     aspect = frames[0].shape[1] / frames[0].shape[0]
     return np.stack([resize(frame, width, height) for frame in frames]), fps, aspect
 

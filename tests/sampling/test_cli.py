@@ -14,7 +14,7 @@ from tiny_model import MODEL, SCHEDULE
 
 from aa_jax import config as config_lib
 from aa_jax import runtime, weights
-from aa_jax.media.video import read_video
+from aa_jax.media.video import read_video, write_video
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.sampling import cli, result, resume
 
@@ -100,6 +100,26 @@ def test_side_by_side_and_gif(sample, tmp_path):
     assert sample("--side-by-side", "--gif") == 0
     assert read_video(tmp_path / "out" / "video.mp4")[0].shape == (4, 16, 72, 3)
     assert read_video(tmp_path / "out" / "video.gif")[0].shape == (4, 16, 72, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30.mp4", "-x.mkv", "caf\udce9.mov"], ids=["colon", "dash", "bytes"]
+)
+def test_results_of_all_names(sample, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert sample(f"--output={name}", "--gif") == 0
+    assert read_video(tmp_path / name)[0].shape == (4, 16, 24, 3)
+
+
+def test_sound_that_cannot_be_added_leaves_the_silent_video(tmp_path):
+    video, broken = tmp_path / "a.mp4", tmp_path / "broken.mp4"
+    write_video(video, np.zeros((4, 16, 24, 3), np.uint8), 12)
+    broken.write_bytes(b"no video")
+    before, lines = video.read_bytes(), []
+    cli._add_sound(video, broken, lines.append)
+    assert video.read_bytes() == before
+    assert len(lines) == 1
+    assert lines[0].endswith("; the video stays silent")
 
 
 def test_stretched_inputs_are_mentioned(sample, capsys, monkeypatch):

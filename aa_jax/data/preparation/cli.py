@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aa_jax import files
 from aa_jax.config import ConfigError
 from aa_jax.data.preparation.filters import Rules
 from aa_jax.data.preparation.flags import parse
@@ -68,7 +69,8 @@ def _prepare(flags: argparse.Namespace) -> None:
             beam=flags.beam,
         )
     )
-    print(f"{report.summary(outcomes)}; {flags.output}/report.html shows them")
+    output = files.readable(flags.output)
+    print(f"{report.summary(outcomes)}; {output}/report.html shows them")
 
 
 def _detector(flags: argparse.Namespace):

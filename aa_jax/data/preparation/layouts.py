@@ -12,12 +12,13 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from aa_jax.files import numbered
+from aa_jax.files import numbered, readable
 from aa_jax.media.pictures import SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg"}
-    | {".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"}
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".m2v", ".vob"}
+    | {".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".ogg"}
+    | {".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".y4m", ".mxf", ".apng"}
 )
 
 TIKTOK_TEST = tuple(f"{number:05d}" for number in range(335, 340))
@@ -34,13 +35,18 @@ class Source:
 
     Attributes:
       split: `train` or `test`.
-      name: path below the folder of videos, with `/` between its parts; names the clip.
+      name: path below the folder of videos, with `/` between its parts.
       path: a video file, or a folder of frames.
     """
 
     split: str
     name: str
     path: Path
+
+    @property
+    def label(self) -> str:
+        """The name as text that can be printed and stored: names the clip."""
+        return readable(self.name)
 
     @property
     def stem(self) -> str:
@@ -82,7 +88,8 @@ def find_sources(
     sources, others = find(videos, held_out, frozenset(test_names), list(exclude))
     if not sources:
         raise PrepareError(f"--videos {videos}: holds no videos of the layout {layout}")
-    return Finding(tuple(sorted(sources)), tuple(sorted(others)))
+    named = sorted((readable(name), cause) for name, cause in others)
+    return Finding(tuple(sorted(sources)), tuple(named))
 
 
 Found = tuple[list[Source], list[tuple[str, str]]]
@@ -93,7 +100,7 @@ def _folder(videos: Path, held_out: float, _: frozenset[str], exclude: list[Path
     sources = []
     for path in files:
         name = path.relative_to(videos).as_posix()
-        split = "test" if zlib.crc32(name.encode()) < held_out * 2**32 else "train"
+        split = "test" if zlib.crc32(os.fsencode(name)) < held_out * 2**32 else "train"
         sources.append(Source(split, name, path))
     return sources, others
 
@@ -165,10 +172,11 @@ def _walk(root: Path, exclude: list[Path]) -> tuple[list[Path], list[tuple[str, 
             name = path.relative_to(root).as_posix()
             if cause:
                 others.append((name, cause))
+            elif path.name.startswith("."):
+                if path.resolve() not in excluded:
+                    others.append((name, f"a hidden {'folder' if path.is_dir() else 'file'}"))
             elif path.is_dir():
                 visit(path)
-            elif path.name.startswith("."):
-                others.append((name, "a hidden file"))
             elif path.suffix.lower() in VIDEO_SUFFIXES:
                 files.append(path)
             else:

@@ -45,7 +45,7 @@ def _as_json(outcomes: Sequence[Outcome], others: Sequence[tuple[str, str]]) -> 
         "videos": [
             {
                 "split": outcome.source.split,
-                "name": outcome.source.name,
+                "name": outcome.source.label,
                 "status": outcome.status,
                 "cause": outcome.reason,
                 "notes": list(outcome.notes),
@@ -61,7 +61,7 @@ def _as_html(
     outcomes: Sequence[Outcome], others: Sequence[tuple[str, str]], sheets: Sequence[str]
 ) -> str:
     def named(status: str) -> list[tuple[str, str]]:
-        return [(o.source.name, o.reason) for o in outcomes if o.status == status]
+        return [(o.source.label, o.reason) for o in outcomes if o.status == status]
 
     splits = sorted({o.source.split for o in outcomes})
     counts = [
@@ -72,7 +72,7 @@ def _as_html(
         for split in splits
     ]
     rules = [(RULES[rule], str(count)) for rule, count in _rule_counts(outcomes).items()]
-    notes = [(o.source.name, "; ".join(o.notes)) for o in outcomes if o.notes]
+    notes = [(o.source.label, "; ".join(o.notes)) for o in outcomes if o.notes]
     parts = [
         _section("Videos", _table(("split", *_S), counts)),
         _section("Broken", _table(("video", "cause"), named("broken"))),

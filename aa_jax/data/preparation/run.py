@@ -46,6 +46,7 @@ def prepare(what: Preparation) -> list[Outcome]:
       PrepareError: there is nothing to prepare, or the output holds something else.
     """
     dataset = what.output / DATASET
+    _check_name(what.output)
     if dataset.exists() and not (dataset / "dataset.json").exists():
         raise PrepareError(f"--output {what.output}: {dataset} is no dataset of prepare.py")
     exclude = [what.output] + ([what.task.keypoints] if what.task.keypoints else [])
@@ -56,7 +57,12 @@ def prepare(what: Preparation) -> list[Outcome]:
         test_names=what.test_names,
         exclude=exclude,
     )
-    what.output.mkdir(parents=True, exist_ok=True)
+    try:
+        files.check_writable(what.output / "report.html")
+    except OSError as error:
+        raise PrepareError(
+            f"--output {what.output}: cannot be written ({error.strerror})"
+        ) from None
     _remove_leftovers(what.output)
     if what.beam:
         from aa_jax.data.preparation import cluster
@@ -76,6 +82,15 @@ def prepare(what: Preparation) -> list[Outcome]:
     return outcomes
 
 
+def _check_name(output: Path) -> None:
+    """ArrayRecord's library takes names in UTF-8 only; to be said before the work."""
+    try:
+        str(output).encode()
+    except UnicodeEncodeError:
+        name = files.readable(output)
+        raise PrepareError(f"--output {name}: is no UTF-8; datasets need a name that is") from None
+
+
 def _do_all(sources: Sequence[layouts.Source], what: Preparation) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     done = pool.run_all(
@@ -88,7 +103,8 @@ def _do_all(sources: Sequence[layouts.Source], what: Preparation) -> list[Outcom
         for index, outcome in done:
             outcomes[index] = outcome
             if outcome.status != "kept":
-                progress.write(f"{outcome.source.path}: {outcome.status}, {outcome.reason}")
+                path = files.readable(outcome.source.path)
+                progress.write(f"{path}: {outcome.status}, {outcome.reason}")
             progress.update()
     return [outcomes[index] for index in range(len(sources))]
 
@@ -111,7 +127,7 @@ def _write_dataset(dataset: Path, what: Preparation, kept: Sequence[Outcome]) ->
 
     _store_again([outcome for outcome in kept if not media.holds_frames(outcome.clip)], what)
     clips = [
-        builders.StoredClip(outcome.source.split, outcome.source.name, outcome.clip)
+        builders.StoredClip(outcome.source.split, outcome.source.label, outcome.clip)
         for outcome in kept
     ]
     with files.replacing(dataset) as folder:

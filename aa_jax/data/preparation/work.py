@@ -3,7 +3,7 @@
 Everything dear is kept in a cache named by the video's bytes and name, so that a killed run goes on
 where it stopped and a second run with other rules detects nothing again:
 
-    cache/<video>/scan.json       what the video holds
+    cache/<video>/scan-*.json     what the video holds
     cache/<video>/poses.npz       detected keypoints
     cache/<video>/clip-*/         frames and keypoints as the dataset takes them
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -25,8 +26,8 @@ from aa_jax.data.preparation.layouts import Source
 from aa_jax.data.preparation.poses import DetectorSettings, Poses, detected_poses, given_poses
 from aa_jax.media.video import VideoScan
 
-STORE_VERSION = 1
-"""Part of a stored clip's name; to be raised when clips are stored in another way."""
+STORE_VERSION = 2
+"""Part of the names of scans and clips; to be raised when videos are read or stored otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,12 +83,13 @@ def prepare_video(source: Source, task: Task) -> Outcome:
             text = error.strerror or text
         elif not ours:
             text = f"{type(error).__name__}: {text}"
-        return Outcome(source, "broken", cause=text.removeprefix(f"{source.path}: "))
+        cause = files.readable(text.removeprefix(f"{source.path}: "))
+        return Outcome(source, "broken", cause=cause)
 
 
 def _prepare(source: Source, task: Task) -> Outcome:
     # The name too, so that two copies of a video never share an entry that both write.
-    name = f"{zlib.crc32(source.name.encode()):08x}"
+    name = f"{zlib.crc32(os.fsencode(source.name)):08x}"
     entry = task.cache / f"{media.content_hash(source.path)}-{name}"
     scan = _scan(entry, source.path)
     poses = _poses(entry, source, scan, task)
@@ -105,10 +107,11 @@ def _prepare(source: Source, task: Task) -> Outcome:
 
 
 def _scan(entry: Path, path: Path) -> VideoScan:
-    kept = entry / "scan.json"
+    kept = entry / f"scan-{STORE_VERSION}.json"
     if kept.exists():
         values = json.loads(kept.read_text())
-        return VideoScan(**{**values, "times": np.array(values["times"], np.float64)})
+        times = np.array(values["times"], np.float64)
+        return VideoScan(**{**values, "times": times, "changes": tuple(values["changes"])})
     scan = media.scan(path)
     entry.mkdir(parents=True, exist_ok=True)
     values = {**dataclasses.asdict(scan), "times": scan.times.tolist()}
@@ -123,9 +126,7 @@ def _poses(entry: Path, source: Source, scan: VideoScan, task: Task) -> Poses:
 
 
 def _notes(scan: VideoScan, settings: media.MediaSettings) -> list[str]:
-    notes = []
-    if scan.rotation:
-        notes.append(f"turned by {scan.rotation} degrees to stand upright")
+    notes = list(scan.changes)
     if scan.variable:
         notes.append(f"variable frame rate, brought to {scan.fps:.4g} frames per second")
     if min(scan.width, scan.height) > settings.short_side:

@@ -201,7 +201,7 @@ def test_dropped_frames_are_made_again_only_for_another_dataset(
     monkeypatch.setattr(media, "store", lambda *args: stores.append(args) or store(*args))
     assert prepare(video_folder, tmp_path, "--drop-clips") == 0
     assert not list(tmp_path.rglob("frames.bin"))
-    assert len(list((tmp_path / "cache").glob("*/scan.json"))) == 3
+    assert len(list((tmp_path / "cache").glob("*/scan-*.json"))) == 3
     first = records(tmp_path)
 
     assert prepare(video_folder, tmp_path, "--drop-clips") == 0
