@@ -106,6 +106,11 @@ def test_flags_change_fields_whether_they_stand_before_or_behind_the_file(tmp_pa
     assert config.seed == 4
 
 
+def test_a_smoke_run_of_two_steps_needs_no_other_warm_up():
+    train = run_with(f"--config={STAGE1}", "--config.train.steps=2").train
+    assert train.warmup == 2 < train.warmup_steps
+
+
 def test_a_defect_of_the_program_keeps_its_traceback():
     def broken():
         raise ValueError("a bug")

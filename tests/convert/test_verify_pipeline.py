@@ -311,4 +311,3 @@ def test_every_run_of_a_pipeline_begins_from_the_cases_own_noise(verify, pipelin
     code, last, short = verify(pipeline_case)
     assert short == []
     assert (code, last) == (0, "20 arrays compared, 0 fell short")
-
