@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from aa_jax import config as config_lib
 from aa_jax.arguments import as_called, respelled
+from aa_jax.config import overrides
 
 Main = Callable[[config_lib.RunConfig, flags.FlagValues], Any]
 
@@ -36,6 +37,12 @@ def run(
     """
     values = flags.FlagValues()
     given = sys.argv[1:] if argv is None else argv
+    try:
+        given, changes = overrides.split(
+            config_lib.RunConfig, values.read_flags_from_files(given, force_gnu=False)
+        )
+    except _USAGE_ERRORS as error:
+        return fail(error, 2)
     argv = [sys.argv[0], *(respelled(argument, "_") for argument in given)]
     config_flags.DEFINE_config_file(
         "config",
@@ -48,7 +55,7 @@ def run(
         print(as_called(f"{doc.strip()}\n\n{_describe(values)}"))
         return 0
     try:
-        config = _parse(values, argv)
+        config = _parse(values, argv, changes)
     except _USAGE_ERRORS as error:
         return fail(error, 2)
     return report_errors(lambda: main(config, values))
@@ -98,17 +105,16 @@ _USAGE_ERRORS = (
 )
 
 
-def _parse(values: flags.FlagValues, argv: Sequence[str]) -> config_lib.RunConfig:
-    for arg in argv[1:]:
-        override = re.match(r"--?config\.([\w.]+)", arg)
-        if override:
-            config_lib.check_path(config_lib.RunConfig, override[1])
+def _parse(
+    values: flags.FlagValues, argv: Sequence[str], changes: Sequence[overrides.Override]
+) -> config_lib.RunConfig:
     _let_it_import_neighbours(argv)
     rest = values(argv)[1:]
     if rest:
         raise config_lib.ConfigError(f"unexpected argument {rest[0]}; flags look like --name=value")
     if values.config is None:
         raise config_lib.ConfigError("--config is missing; choose a file of configs/")
+    overrides.apply(values.config, changes)
     return config_lib.from_dict(config_lib.RunConfig, values.config.to_dict())
 
 

@@ -43,6 +43,11 @@ def test_help_teaches_with_examples(script, capsys):
         (["--config", STAGE1, "--config.data.width=66"], "64 would be"),
         (["--config", STAGE1, "--wrkdir=x"], "wrkdir"),
         (["--config", STAGE1, "stray"], "stray"),
+        (["--config", STAGE1, "--config.data.buckets", "8x8", "16x16"], "16x16"),
+        (["--config", STAGE1, "--config.data.buckets=8x8"], "puppets are drawn at any size"),
+        (["--config", STAGE1, "--config.train.trainable=unet,vae"], "unknown unet"),
+        (["--config", STAGE1, "--config.model.unet.block_out_channels[9]=8"], "no such entry"),
+        (["--config", STAGE1, "--config.train.steps"], "needs a value"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(arguments, message, capsys):
@@ -69,6 +74,41 @@ def test_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
     assert command("train.py", "--config", STAGE1, "--dry-run", f"--workdir={workdir}") == 0
     assert "FLOPs per step" in capsys.readouterr().out
     assert not workdir.exists()
+
+
+def run_with(*arguments):
+    """The config that a command line makes."""
+    made = []
+    code = cli.run(lambda config, _: made.append(config), "", lambda values: None, arguments)
+    assert code == 0
+    return made[0]
+
+
+def test_flags_change_fields_whether_they_stand_before_or_behind_the_file(tmp_path):
+    flags = tmp_path / "flags.txt"
+    flags.write_text("--config.seed=4\n")
+    config = run_with(
+        "--config.train.trainable=vae",
+        "--config.train.trainable=reference_unet, pose_guider",
+        f"--config={ROOT / 'configs' / 'stage1.py'}",
+        f"--config={STAGE1}",
+        "--config.data.buckets=",
+        "--config.data.min-frame-gap",
+        "2",
+        "--config.model.unet.attention_levels[0]=no",
+        f"--flagfile={flags}",
+    )
+    assert config.name == "puppets_stage1"
+    assert config.train.trainable == ("reference_unet", "pose_guider")
+    assert config.data.buckets == ()
+    assert config.data.min_frame_gap == 2
+    assert config.model.unet.attention_levels[0] is False
+    assert config.seed == 4
+
+
+def test_a_smoke_run_of_two_steps_needs_no_other_warm_up():
+    train = run_with(f"--config={STAGE1}", "--config.train.steps=2").train
+    assert train.warmup == 2 < train.warmup_steps
 
 
 def test_a_defect_of_the_program_keeps_its_traceback():

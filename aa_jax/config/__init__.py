@@ -1,11 +1,12 @@
 """Everything that can be set, as frozen dataclasses validated once.
 
-weights   what a set of weights is
-run       what a run of a script is
-reading   how config files and `config.json` become these
+weights     what a set of weights is
+run         what a run of a script is
+reading     how config files and `config.json` become these
+overrides   how fields are changed on the command line
 """
 
-from aa_jax.config.reading import ConfigError, check_path, from_dict
+from aa_jax.config.reading import ConfigError, from_dict
 from aa_jax.config.run import (
     DataConfig,
     EvalConfig,
@@ -47,7 +48,6 @@ __all__ = [
     "SkeletonConfig",
     "TrainConfig",
     "UNetConfig",
-    "check_path",
     "check_size",
     "default_config",
     "from_dict",

@@ -43,8 +43,12 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     return cls(**{n: _coerce(hints[n], v, _join(where, n)) for n, v in values.items()})
 
 
-def check_path(cls: type, path: str) -> None:
-    """Raises ConfigError unless `path`, dotted, names a field of the config dataclass `cls`."""
+def type_of(cls: type, path: str) -> Any:
+    """The type of the field that `path`, dotted, names in the config dataclass `cls`.
+
+    Raises:
+      ConfigError: there is no such field.
+    """
     where = ""
     for name in path.split("."):
         if not dataclasses.is_dataclass(cls):
@@ -53,6 +57,7 @@ def check_path(cls: type, path: str) -> None:
         if name not in hints:
             raise _unknown(cls, where, name)
         cls, where = hints[name], _join(where, name)
+    return cls
 
 
 def _unknown(cls: type, where: str, name: str) -> ConfigError:

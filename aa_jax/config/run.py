@@ -93,6 +93,8 @@ class TrainConfig:
       batch_size: examples per optimizer step, over all devices and accumulation steps.
       optimizer: `muon` orthogonalises the updates of kernels and leaves the rest to AdamW; both
         take the same learning rate.
+      warmup_steps: steps over which the learning rate rises from 0; more than `steps` are cut to
+        it, and the run says so.
       condition_dropout: probability, per example, of training without reference and embedding.
       timesteps: noise levels to draw from: `uniform`, all of the schedule; `sampling`, only those
         that `sampling.steps` DDIM steps visit, for a model of few steps.
@@ -146,13 +148,18 @@ class TrainConfig:
             f"train.accumulation_steps={self.accumulation_steps}",
         )
         require(
-            self.warmup_steps < self.steps,
-            f"train.warmup_steps={self.warmup_steps} must be less than train.steps={self.steps}",
+            self.warmup_steps >= 0,
+            f"train.warmup_steps must be at least 0, got {self.warmup_steps}",
         )
         for field in ("condition_dropout", "ema_decay"):
             value = getattr(self, field)
             require(0 <= value < 1, f"train.{field} must be in [0, 1), got {value}")
         check_networks(self.trainable, "train.trainable")
+
+    @property
+    def warmup(self) -> int:
+        """Steps that the learning rate rises in this run; `warmup_steps`, but no more than all."""
+        return min(self.warmup_steps, self.steps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from aa_jax import runtime
 from aa_jax.config import ConfigError, ModelConfig, NoiseScheduleConfig, RunConfig, check_size
 from aa_jax.diffusion import samplers
 from aa_jax.diffusion.samplers import Sampler
@@ -71,6 +72,9 @@ class Pipeline:
     schedule: NoiseScheduleConfig
     dtype: Any = jnp.float32
     reference_dtype: Any = None
+
+    def __post_init__(self) -> None:
+        runtime.watch_memory_maps()  # of a process that samples many sizes
 
     @classmethod
     def of(cls, config: WeightsConfig | RunConfig, dtype: Any = jnp.float32) -> Pipeline:

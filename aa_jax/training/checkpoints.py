@@ -18,10 +18,11 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The checkpoints of one work directory, written in the background.
+    """The checkpoints of one work directory, written in the background; on a CPU, at once.
 
     The state alone is enough to resume: data and random numbers follow from the step. All processes
-    of a run write and read together; a checkpoint is there whole or not at all.
+    of a run write and read together; a checkpoint is there whole or not at all. The newest are
+    kept: none is "the best" by a metric, for which orbax 0.12.8 may take one that is NaN.
     """
 
     def __init__(self, workdir: Path, config: TrainConfig):
@@ -92,6 +93,10 @@ class Checkpoints:
         if step != self._manager.latest_step():
             try:
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=force)
+                if jax.default_backend() == "cpu":
+                    # Elsewhere the state is copied to the host first. Here it is written from where
+                    # it lies, and the next step, which it is donated to, would make a second one.
+                    self._manager.wait_until_finished()
             except Exception as error:
                 raise self._not_written(error) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from aa_jax import weights
+from aa_jax import runtime, weights
 from aa_jax.config import RunConfig
 from aa_jax.data import latent_cache, loader, sources
 from aa_jax.training import (
@@ -46,10 +46,14 @@ def run(config: RunConfig, folder: Path) -> Path | None:
       CheckpointError: checkpoints cannot be read or written.
       FloatingPointError: a step is not finite; the message says where the step is kept.
     """
+    runtime.watch_memory_maps()
+    last_step = config.train.steps
     sources.open_source(config.data)  # a mistake is told before anything is written
     partition = partitioning.make_partitioning(config)
     workdir.claim(config, folder)
     say(partitioning.describe(partition))
+    if config.train.warmup < config.train.warmup_steps:
+        say(f"train.warmup_steps={config.train.warmup_steps} is cut to the run's {last_step} steps")
 
     params = initial_params(config)
     latents = latent_cache.find(config, params)
@@ -61,7 +65,7 @@ def run(config: RunConfig, folder: Path) -> Path | None:
     state = checkpoints.restore(abstract_state)
     state = state or program.initial_state(config, partition, trainable)
     frozen = partition.place_params(frozen)
-    first_step, last_step = int(state.step), config.train.steps
+    first_step = int(state.step)
 
     host, hosts = partition.hosts(config.train.batch_size)
     batches = functools.partial(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import functools
 import hashlib
 import importlib
 import json
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from aa_jax import runtime
 from aa_jax.files import numbered
 from convert import ConvertError
 from convert.reading.sources import open_source
@@ -31,6 +31,9 @@ KINDS = {
     "skeleton": "skeleton",
 }
 """Module of `convert.verify` by what a case's name begins with."""
+
+MAPS_OF_PROGRAMS = 5_000
+"""Memory maps at which programs are dropped between the runs of a case."""
 
 
 class CaseError(ConvertError):
@@ -50,6 +53,7 @@ def verify(folder: Path, ledger: Ledger) -> None:
         importlib.import_module(f"convert.verify.{KINDS[kind]}").verify(case)
     if case:
         case.check_everything_was_read()
+    runtime.drop_programs()  # no other case calls them
 
 
 @contextlib.contextmanager
@@ -81,6 +85,7 @@ class Case:
         self.meta = read_json(folder / "meta.json")
         self.name = self.field("case")
         self.unused: set[str] = set()
+        self._arrays: dict[str, dict[str, np.ndarray]] = {}
 
     def field(self, *path: str) -> Any:
         """A field of `meta.json`."""
@@ -94,6 +99,13 @@ class Case:
     def attempt(self, name: str) -> contextlib.AbstractContextManager[None]:
         """See `attempt`."""
         return attempt(self.ledger, name)
+
+    @contextlib.contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        """`attempt` for a whole run, whose programs are dropped where they have become many."""
+        with self.attempt(name):
+            yield
+        runtime.drop_programs(above=MAPS_OF_PROGRAMS)
 
     # --- arrays -----------------------------------------------------------------------------------
 
@@ -126,17 +138,24 @@ class Case:
         for name in sorted(self.unused):
             self.ledger.fail(name, "no run explains this array")
 
-    @functools.cache  # noqa: B019 (a case lives as long as the command)
     def arrays(self, file: str) -> dict[str, np.ndarray]:
-        """All arrays of a file; reading them so does not count as use."""
+        """All arrays of a file, read-only; reading them so does not count as use."""
+        if file not in self._arrays:
+            self._arrays[file] = self._read(file)
+        return self._arrays[file]
+
+    def _read(self, file: str) -> dict[str, np.ndarray]:
         path = self.folder / file
         try:
             with path.open("rb") as stream, np.load(stream) as arrays:
-                return dict(arrays)
+                found = dict(arrays)
         except FileNotFoundError:
             raise CaseError(f"{path}: no such file") from None
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise CaseError(f"{path}: truncated or no .npz file ({error})") from None
+        for array in found.values():
+            array.flags.writeable = False  # every run is given the same ones
+        return found
 
     def read(self, file: str, name: str) -> np.ndarray:
         """An array, which from now on counts as used."""

@@ -91,12 +91,12 @@ def verify(case: Case) -> None:
     check = _Checks(case, settings, model, params)
     with case.attempt("preprocessed"):
         check.pictures()
-    with case.attempt("encoders"):
+    with case.run("encoders"):
         check.encoders()
     with case.attempt("windows"):
         check.windows()
     for name, text in case.field("runs").items():
-        with case.attempt(name):
+        with case.run(name):
             check.run(name, Run.parse(name, text, settings))
 
 

@@ -22,7 +22,7 @@ def verify(case: Case) -> None:
     """Compares every run's features and every activation kept."""
     runs = {entry["name"]: entry for entry in case.field("runs")}
     for widths in case.field("weights"):
-        with case.attempt(widths):
+        with case.run(widths):
             _verify_widths(case, widths, runs)
     for name in runs:
         if name.split("/")[0] not in case.meta["weights"]:

@@ -34,7 +34,7 @@ GRADIENT = 1e-4
 def verify(case: Case, model: ModelConfig, params: PyTree) -> None:
     """Repeats every training step of a case of UNets."""
     for name in sorted(name for name in case.meta if name.startswith("train_")):
-        with case.attempt(name):
+        with case.run(name):
             step = Step(case, name, model, params)
             step.verify()
             if f"{name}_uncond.npz" in case.meta["arrays"]:

@@ -87,14 +87,14 @@ def verify(case: Case) -> None:
     model = architecture.model_of(case.meta, states)
     params = architecture.params_of(case, model, states)
     for entry in case.field("runs"):
-        with case.attempt(entry.get("name", "runs")):
+        with case.run(entry.get("name", "runs")):
             _verify_run(case, model, params, Run.parse(entry))
     for name in case.arrays("outputs.npz"):
         if name.startswith("pose_features_"):
             with case.attempt(name):
                 _verify_pose_features(case, model, params, name)
     if "module_probes" in case.meta:
-        with case.attempt("module_probes"):
+        with case.run("module_probes"):
             probes.verify(case, model, params)
     training.verify(case, model, params)
 

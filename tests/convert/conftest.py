@@ -11,7 +11,7 @@ import pytest
 import tiny_model
 
 from aa_jax import config as config_lib
-from aa_jax import weights
+from aa_jax import runtime, weights
 from aa_jax.models.motion_module import position_table
 from convert.__main__ import main
 
@@ -85,6 +85,19 @@ def refused(capsys):
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err
         return err
+
+    return run
+
+
+@pytest.fixture
+def verify(capsys, monkeypatch):
+    """Runs the command; returns its exit code, the last line and the lines of what fell short."""
+    monkeypatch.setattr(runtime, "prepare", lambda: None)
+
+    def run(*arguments):
+        code = main(["verify", *map(str, arguments)])
+        lines = capsys.readouterr().out.splitlines()
+        return code, lines[-1], [line.strip() for line in lines if "SHORT" in line]
 
     return run
 

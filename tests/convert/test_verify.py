@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from aa_jax import runtime, weights
+from aa_jax import weights
 from aa_jax.config import (
     AutoencoderConfig,
     ImageEncoderConfig,
@@ -29,19 +29,6 @@ GOLDEN = {
     "ddim": TESTS / "diffusion" / "golden" / "ddim",
     "skeleton": TESTS / "pose" / "golden" / "skeleton",
 }
-
-
-@pytest.fixture
-def verify(capsys, monkeypatch):
-    """Runs the command; returns its exit code, the last line and the lines of what fell short."""
-    monkeypatch.setattr(runtime, "prepare", lambda: None)
-
-    def run(*arguments):
-        code = main(["verify", *map(str, arguments)])
-        lines = capsys.readouterr().out.splitlines()
-        return code, lines[-1], [line.strip() for line in lines if "SHORT" in line]
-
-    return run
 
 
 def copied(folder, tmp_path):

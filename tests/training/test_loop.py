@@ -93,6 +93,38 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_does(finished, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_batches_are_never_written_again_and_the_state_keeps_its_place(tmp_path, monkeypatch):
+    """What jax 0.10.2 leaves to its callers on a CPU, in a run with saves and validations.
+
+    A device may share the memory of a batch, whatever `device_put` is told; and one living NumPy
+    view of the state would keep the next step, to which it is donated, from taking its place.
+    """
+    handed, kept = [], []
+    batches, call = loop.loader.batches, loop.program.TrainProgram.__call__
+
+    def remembered(*args, **kwargs):
+        for batch in batches(*args, **kwargs):
+            handed.append((batch, {name: np.array(x) for name, x in batch.items()}))
+            yield batch
+
+    def places(state):
+        return [x.unsafe_buffer_pointer() for x in jax.tree.leaves((state.params, state.ema))]
+
+    def watched(self, state, frozen, batch):
+        before = places(state)
+        state, metrics = call(self, state, frozen, batch)
+        kept.append(before == places(state))
+        return state, metrics
+
+    monkeypatch.setattr(loop.loader, "batches", remembered)
+    monkeypatch.setattr(loop.program.TrainProgram, "__call__", watched)
+    loop.run(tiny_config(ema_decay=0.9, steps=5, save_every=1, validate_every=2), tmp_path)
+    assert len(handed) == len(kept) == 5
+    for batch, copies in handed:
+        jax.tree.map(np.testing.assert_array_equal, batch, copies)
+    assert all(kept)
+
+
 def test_a_workdir_of_another_config_is_refused_naming_the_fields(finished):
     with pytest.raises(ConfigError, match=r"train\.learning_rate: 0\.001 there, 0\.002 here"):
         loop.run(tiny_config(ema_decay=0.9, learning_rate=0.002), finished)
@@ -120,8 +152,11 @@ def test_stage_2_trains_the_motion_modules_alone(finished, tmp_path):
     assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(stage2["motion_module"]))
 
 
-def test_the_autoencoder_is_a_task_of_the_same_loop(tmp_path):
-    directory = loop.run(tiny_config(task="autoencoder", trainable=("vae",), steps=2), tmp_path)
+def test_the_autoencoder_is_a_task_of_the_same_loop(tmp_path, capsys):
+    """In a smoke run of two steps; what the warm-up is then is said."""
+    train = {"task": "autoencoder", "trainable": ("vae",), "steps": 2, "warmup_steps": 100}
+    directory = loop.run(tiny_config(**train), tmp_path)
+    assert "train.warmup_steps=100 is cut to the run's 2 steps" in capsys.readouterr().out
     config, params = weights.load(directory, networks=["vae"])
     assert set(params) == {"vae"}
     assert {"psnr", "ssim", "latent_std"} == set(config.provenance["validation"])

@@ -103,6 +103,58 @@ def test_learning_rate_warms_up_and_then_follows_its_schedule(schedule, at):
         assert float(rate(number)) == pytest.approx(value, rel=1e-5, abs=1e-12)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_warm_up_longer_than_the_run_is_cut_to_it(schedule):
+    train = dataclasses.replace(
+        tiny_config().train, lr_schedule=schedule, warmup_steps=100, steps=2, learning_rate=1e-3
+    )
+    rate = state.learning_rate_schedule(train)
+    assert [float(rate(step)) for step in range(3)] == pytest.approx([0, 5e-4, 1e-3])
+
+
+def as_matrix(x):
+    if x.ndim < 2:
+        return None
+    return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), (x.ndim - 1,))
+
+
+def test_muon_is_optaxs_on_kernels_and_plain_adamw_on_the_rest():
+    """optax 0.2.8's own muon takes Nesterov momentum to AdamW too: 1.47 times the first step."""
+    config = dataclasses.replace(
+        tiny_config().train, optimizer="muon", learning_rate=0.1, weight_decay=0.01
+    )
+    params = {"w": jnp.ones((2, 3, 8)), "v": jnp.ones((8, 4)), "b": jnp.ones(4), "s": jnp.ones(())}
+    rate = state.learning_rate_schedule(config)
+    ours, adamw = state.make_optimizer(config), optax.adamw(rate, weight_decay=0.01)
+    optaxs = optax.contrib.muon(
+        rate,
+        weight_decay=0.01,
+        adam_weight_decay=0.01,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=lambda params: jax.tree.map(as_matrix, params),
+    )
+    rules = {"ours": ours, "muon": optaxs, "adamw": adamw}
+    states = {name: rule.init(params) for name, rule in rules.items()}
+    # so that a run goes on from checkpoints of either
+    assert jax.tree.structure(states["ours"]) == jax.tree.structure(states["muon"])
+    for step_index in range(4):
+        keys = jax.random.split(jax.random.key(step_index), len(params))
+        grads = {
+            name: jax.random.normal(key, x.shape)
+            for key, (name, x) in zip(keys, params.items(), strict=True)
+        }
+        updates = {}
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            for name, rule in rules.items():
+                updates[name], states[name] = rule.update(grads, states[name], params)
+        for name, x in params.items():
+            expected = updates["muon" if x.ndim > 1 else "adamw"][name]
+            np.testing.assert_allclose(updates["ours"][name], expected, rtol=1e-5)
+        if step_index == 0:
+            nesterov = np.abs(updates["muon"]["b"] / updates["ours"]["b"])
+            assert (nesterov > 1.3).all()
+
+
 def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones():
     config = dataclasses.replace(tiny_config().train, batch_size=8, ema_decay=0.9)
     train_step = jax.jit(step.make_train_step(quadratic_loss, config, seed=0))
