@@ -1,104 +1,22 @@
-"""What one accelerator does with this package, in one call of a few minutes.
+"""Measurements of one accelerator: its rates, kernels of attention, sampling, training steps.
 
-    python benchmarks/gpu.py --json gpu.json                # Stable Diffusion 1.5, a large GPU
-    python benchmarks/gpu.py --parts chip attention --markdown
-    python benchmarks/gpu.py --workload tiny                # any machine, within a minute
-
-Five parts, each of which can be asked for alone:
-
-    chip       rate of large bfloat16 matrix products, and of copies; the measure of all the others
-    attention  every kernel that runs here, at every level of the UNet, with reference keys and over
-               frames: forward, forward and backward, and their errors against float32
-    sampling   one guided DDIM step, and a whole sampling of 20 steps without encoding and decoding
-    training   a step of either stage with cached latents, at the largest batch of a power of two,
-               up to 16, that fits
-    profile    where the time of a sampling step goes, by kinds of layers: the three largest
-
-Utilisation is the arithmetic of plain attention without any recomputation over the matrix rate.
-Weights and inputs are random. Figures are written after every part; parts that would begin after
---minutes are left out, and named. Comparisons with PyTorch are benchmarks/sampling.py's and
-training.py's.
+Each is (workload, figures of the measurements before) -> rows of a table.
 """
 
 from __future__ import annotations
 
-import argparse
-import collections
 import dataclasses
 import functools
 import itertools
-import json
-import re
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-# Beside the package when started from a checkout.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import workloads
 from benchmarks.workloads import GUIDANCE_SCALE, SCHEDULE, WORKLOADS, Workload
 
 Row = dict[str, Any]
-
-KINDS = {
-    r"motion_modules": "motion modules",
-    r"attn1": "self- and reference attention",
-    r"attn2": "cross-attention",
-    r"/ff": "feed-forward",
-    r"norm": "norms",
-    r"conv|samplers": "convolutions",
-    r"attentions": "projections around transformers",
-}
-"""Kinds of layers by what their operations' names hold; the first that is found counts."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measures what the flags ask for."""
-    flags = _parser().parse_args(argv)
-    from aa_jax import cli, runtime
-
-    runtime.use_compilation_cache()
-    return cli.report_errors(lambda: measure(flags))
-
-
-def measure(flags: argparse.Namespace) -> dict[str, Any]:
-    """Runs the parts, prints their tables, writes the figures."""
-    import jax
-
-    from aa_jax import files
-
-    started = time.monotonic()
-    workload = WORKLOADS[flags.workload]
-    device = jax.devices()[0]
-    figures: dict[str, Any] = {
-        "workload": flags.workload,
-        "device": device.device_kind,
-        "jax": jax.__version__,
-        "left_out": [],
-    }
-    print(f"{flags.workload} workload on {device.device_kind}, jax {jax.__version__}")
-    for name in PARTS:
-        if name not in flags.parts and name != "chip":  # which the others are measured by
-            continue
-        if time.monotonic() - started > 60 * flags.minutes:
-            figures["left_out"].append(name)
-            continue
-        begun = time.monotonic()
-        figures[name] = PARTS[name](workload, figures)
-        figures.setdefault("seconds", {})[name] = time.monotonic() - begun
-        print(f"\n{name}\n\n{table(figures[name], flags.markdown)}", flush=True)
-        if flags.json:
-            files.write_text(flags.json, json.dumps(figures, indent=2) + "\n")
-    if figures["left_out"]:
-        print(f"\nleft out after {flags.minutes} minutes: {', '.join(figures['left_out'])}")
-    if flags.json:
-        files.write_text(flags.json, json.dumps(figures, indent=2) + "\n")
-    return figures
 
 
 # --- clocks -------------------------------------------------------------------------------------
@@ -210,7 +128,7 @@ def _measure_kernel(
     import jax
     import jax.numpy as jnp
 
-    from aa_jax.kernels import attention as attention_kernels
+    from aa_jax.kernels import plain_attention
 
     # No more samples than give scores of 2 GiB, which plain attention makes.
     batch = max(1, min(batch, 2**31 // (4 * heads * queries * keys)))
@@ -231,7 +149,7 @@ def _measure_kernel(
         results = both(attend, q[:1], k[:1], v[:1], cotangent[:1])
         with jax.default_matmul_precision("highest"):
             exact = [x[:1].astype(jnp.float32) for x in (q, k, v, cotangent)]
-            truths = both(attention_kernels.xla, *exact)
+            truths = both(plain_attention.xla, *exact)
     except jax.errors.JaxRuntimeError as error:
         if not out_of_memory(error):
             raise
@@ -391,107 +309,3 @@ def _train_step(config: Any) -> tuple[float, float, int]:
         traced = program.TrainProgram(plain, rules).trace(state, frozen, batch)
     counted = flops.count(traced.jaxpr)
     return statistics.median(taken[1:]), counted, sum(compiled.memory.values())
-
-
-# --- profile ------------------------------------------------------------------------------------
-
-
-def profile(workload: Workload, _: Row) -> list[Row]:
-    """The three kinds of layers that take most of a sampling step, by a trace of the device."""
-    import jax
-
-    sample = Sampling.make(workload)
-    arguments = sample.params, sample.conditions, sample.noise
-    # Operations replayed as a CUDA graph are recorded under the graph's name: make no graphs.
-    options = {"xla_gpu_graph_min_graph_size": 2**30}
-    compiled = sample.step().lower(*arguments).compile(compiler_options=options)
-    jax.block_until_ready(compiled(*arguments))
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            jax.block_until_ready(compiled(*arguments))
-        (path,) = Path(folder).rglob("*.xplane.pb")
-        data = jax.profiler.ProfileData.from_file(str(path))
-    spent = time_by_kind(_operations(data), operation_names(compiled.as_text()))
-    total = sum(spent.values())
-    return [
-        {"layers": kind, "ms": nanoseconds / 1e6, "share": nanoseconds / total}
-        for kind, nanoseconds in spent.most_common(3)
-    ]
-
-
-def _operations(data: Any) -> Iterable[tuple[str, float]]:
-    """(instruction of the compiled program, nanoseconds) of every operation the device ran."""
-    for plane in data.planes:
-        for line in plane.lines:
-            for event in line.events:
-                stats = dict(event.stats)
-                if "hlo_op" in stats:
-                    yield stats["hlo_op"], event.duration_ns
-
-
-def operation_names(program: str) -> dict[str, str]:
-    """The name that tracing gave, by the name of the instruction in a compiled program's text."""
-    pattern = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*metadata=\{.*?op_name="([^"]*)"', re.M)
-    return dict(pattern.findall(program))
-
-
-def time_by_kind(
-    operations: Iterable[tuple[str, float]], names: dict[str, str]
-) -> collections.Counter[str]:
-    """Time of operations by the kind of layer whose they are."""
-    spent: collections.Counter[str] = collections.Counter()
-    for operation, nanoseconds in operations:
-        name = names.get(operation, "")
-        kind = next((kind for mark, kind in KINDS.items() if re.search(mark, name)), "others")
-        spent[kind] += nanoseconds
-    return spent
-
-
-# --- command line and tables --------------------------------------------------------------------
-
-PARTS = {
-    "chip": chip,
-    "attention": attention,
-    "sampling": sampling,
-    "training": training,
-    "profile": profile,
-}
-
-
-def table(rows: Sequence[Row], markdown: bool) -> str:
-    """Rows with the columns of all of them, in Markdown or aligned."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns, *([_text(name, row.get(name)) for name in columns] for row in rows)]
-    if markdown:
-        cells.insert(1, ["---"] * len(columns))
-        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
-
-
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name in ("utilisation", "share"):
-        return f"{value:.1%}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _parser() -> argparse.ArgumentParser:
-    from aa_jax.arguments import Parser
-
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--workload", choices=("tiny", "gpu"), default="gpu", help="default: %(default)s")
-    add("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="default: all")
-    add("--minutes", type=float, default=7, help="no part begins later; default: %(default)s")
-    add("--json", type=Path, metavar="FILE", help="where to write the figures, part by part")
-    add("--markdown", action="store_true", help="print tables in Markdown")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -29,7 +29,7 @@ from aa_jax import files
 from aa_jax.arguments import Parser, respelled
 from aa_jax.kernels.cpu.native import library
 from aa_jax.kernels.cpu.native.library import Part
-from benchmarks import workloads
+from benchmarks import reporting, workloads
 from benchmarks.comparison import quartiles
 
 PIECES = ("step", "decode", "stage1", "stage2")
@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_line(piece, rows[piece]) if len(rows) > 1 else table(rows), flush=True)
         if flags.json:
             files.write_text(flags.json, json.dumps(rows, indent=2) + "\n")
+    if flags.markdown:
+        reporting.write_table("native", flags.workload, table(rows))
     return 0
 
 
@@ -184,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pieces", nargs="+", choices=PIECES, default=PIECES, help="default: all")
     add("--rounds", type=int, default=7, help="timed calls of each side; default: %(default)s")
     add("--json", type=Path, metavar="FILE", help="where to write all seconds")
+    add("--markdown", action="store_true", help="write the table into docs/performance.md")
     return parser
 
 

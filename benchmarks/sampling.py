@@ -21,7 +21,7 @@ from pathlib import Path
 # Beside the package when started from a checkout.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import comparison
+from benchmarks import reporting
 from benchmarks.comparison import Task
 
 PIECES = ("step", "decode", "video")
@@ -29,11 +29,11 @@ PIECES = ("step", "decode", "video")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures what the flags ask for."""
-    parser = comparison.parser(__doc__)
+    parser = reporting.parser(__doc__)
     parser.add_argument("--pieces", nargs="+", choices=PIECES, default=PIECES, help="default: all")
-    flags = comparison.parse(parser, argv)
+    flags = reporting.parse(parser, argv)
     # A video takes minutes, and torch.compile makes of it what it makes of a step.
-    return comparison.run(flags, "sampling", make, flags.pieces, once=("video",))
+    return reporting.run(flags, "sampling", make, flags.pieces, once=("video",))
 
 
 def make(side: str, name: str, piece: str, size: int, channels_last: bool) -> Task:
@@ -108,6 +108,9 @@ def _ours(name: str, piece: str, size: int) -> Task:
 def _theirs(name: str, piece: str, size: int, channels_last: bool, *, compiled: bool) -> Task:
     import torch
 
+    from aa_jax.models.autoencoder import hide_deprecations
+
+    hide_deprecations()
     from benchmarks import torch_reference, workloads
 
     workload = workloads.WORKLOADS[name]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Beside the package when started from a checkout.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import comparison
+from benchmarks import reporting
 from benchmarks.comparison import Task
 
 STAGES = ("stage1", "stage2")
@@ -35,10 +35,10 @@ STAGES = ("stage1", "stage2")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures what the flags ask for."""
-    parser = comparison.parser(__doc__)
+    parser = reporting.parser(__doc__)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: both")
-    flags = comparison.parse(parser, argv)
-    return comparison.run(flags, "training", make, flags.stages)
+    flags = reporting.parse(parser, argv)
+    return reporting.run(flags, "training", make, flags.stages)
 
 
 def make(side: str, name: str, stage: str, size: int, channels_last: bool) -> Task:
@@ -78,6 +78,9 @@ def _ours(config: RunConfig) -> Task:
 
 
 def _theirs(config: RunConfig, channels_last: bool, *, compiled: bool) -> Task:
+    from aa_jax.models.autoencoder import hide_deprecations
+
+    hide_deprecations()
     from benchmarks import torch_reference, workloads
 
     params = workloads.params(config.model, workloads.networks_of(config))

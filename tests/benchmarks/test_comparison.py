@@ -1,4 +1,4 @@
-"""Sides take turns in processes of their own; medians, ratios, failures and tables are right."""
+"""Sides take turns in processes of their own; medians, ratios and failures are right."""
 
 import importlib.util
 import time
@@ -84,53 +84,3 @@ def test_a_second_process_is_not_started_where_it_does_not_fit(monkeypatch, tmp_
 def test_our_own_failure_is_no_result():
     with pytest.raises(SideError, match="FileNotFoundError"):
         comparison.compare(make_sleeper, ("",), rounds=1, sides=["eager"])
-
-
-def test_the_table_states_what_was_measured():
-    row = {
-        "ours": {"seconds": 2.0, "first_call_s": 9.0, "peak_mib": 100.0},
-        "eager": {"seconds": 3.0, "first_call_s": 3.0, "peak_mib": 200.4},
-        "compile": {"error": "no compiler"},
-        "speedup_over_torch_eager": 1.5,
-        "speedup_over_torch_eager_quartiles": (1.42, 1.61),
-        "speedup_over_torch_compile": None,
-        "flops": 1e12,
-    }
-    head, _, line = comparison.table({"step": row}, rate=1e12).splitlines()
-    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
-    assert cells["speedup over PyTorch eager"] == "1.50 (1.42 to 1.61)"
-    assert cells["speedup over torch.compile"] == cells["torch.compile, s"] == "-"
-    assert cells["peak MiB, PyTorch eager"] == "200"
-    assert line.endswith("| 1 | 50% |")
-
-
-def test_a_table_replaces_only_what_is_between_its_markers():
-    page = "a\n<!-- x -->\nold\n<!-- end of x -->\nb\n<!-- y -->\n<!-- end of y -->\n"
-    replaced = comparison.between(page, "x", "new")
-    assert replaced == page.replace("old", "new")
-    assert comparison.between(replaced, "x", "new") == replaced
-    with pytest.raises(ValueError, match="markers of z"):
-        comparison.between(page, "z", "new")
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--workload=tiny", "--markdown"], "no table of the workload tiny"),
-        (["--rounds=0"], "must be a whole number from 1 up, got 0"),
-        (["--workload=huge"], "invalid choice: 'huge'"),
-        (["--workload=gpu", "--sizes=512", "--sizes=9"], "workload gpu has 512, 768, not 9"),
-    ],
-)
-def test_wrong_flags_are_told_in_one_line(argv, message, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        comparison.parse(comparison.parser("what it does"), argv)
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-
-
-def test_the_page_has_a_place_for_every_table():
-    page = (comparison.ROOT / "docs" / "performance.md").read_text()
-    for name in ("sampling cpu", "sampling gpu", "training cpu", "training gpu"):
-        assert "| a |" in comparison.between(page, name, "| a |")

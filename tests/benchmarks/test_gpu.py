@@ -3,10 +3,9 @@
 import json
 
 import pytest
+from native_code import OBSTACLE
 
-from aa_jax.kernels.cpu.native import library
 from benchmarks import gpu
-from benchmarks.workloads import WORKLOADS
 
 
 @pytest.mark.slow
@@ -16,7 +15,7 @@ def test_every_part_gives_figures(tmp_path):
     assert gpu.main(["--workload", "tiny", "--minutes", "60", "--json", str(path)]) == 0
 
     figures = json.loads(path.read_text())
-    native = [] if library.obstacle() else ["native"]
+    native = [] if OBSTACLE else ["native"]
     assert figures["left_out"] == []
     assert {row["kernel"] for row in figures["attention"]} == {"xla", "by_head", *native}
     for row in figures["attention"]:
@@ -45,25 +44,6 @@ def test_an_unknown_part_is_refused_in_one_line(capsys):
         gpu.main(["--parts", "colour"])
 
     assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_levels_are_stable_diffusions():
-    found = gpu.levels(WORKLOADS["gpu"], 512)
-
-    assert found == [(4096, 40), (1024, 80), (256, 160), (64, 160)]
-
-
-def test_time_counts_for_the_layer_that_an_instruction_came_from():
-    program = """
-      %fusion.1 = f32[2]{0} fusion(%p), metadata={op_name="jit(step)/attentions_0/attn1/mul"}
-      ROOT %dot.2 = f32[2]{0} dot(%p, %p), metadata={op_type="d" op_name="x/motion_modules_0/norm"}
-      %copy.3 = f32[2]{0} copy(%p)
-    """
-    operations = [("fusion.1", 5.0), ("dot.2", 2.0), ("copy.3", 1.0), ("fusion.1", 5.0)]
-
-    spent = gpu.time_by_kind(operations, gpu.operation_names(program))
-
-    assert spent == {"self- and reference attention": 10.0, "motion modules": 2.0, "others": 1.0}
 
 
 def test_tables_have_the_columns_of_all_rows():
