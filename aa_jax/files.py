@@ -6,10 +6,11 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
@@ -78,3 +79,36 @@ def replacing(directory: Path) -> Iterator[Path]:
             temporary.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def numbered(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of a folder whose names end in one of `suffixes`, in the order people count.
+
+    `frame_10` comes after `frame_9`, whatever the number of digits; large and small letters are
+    equal, in names and suffixes; what stands before the suffix decides, so that `walk` comes before
+    `walk (2)`. Hidden files, the `._*` that macOS leaves on other file systems among them, and
+    folders are passed over. A link into nothing is listed: whoever opens it can name it.
+
+    Args:
+      folder: where to look, not below it.
+      suffixes: ends of names in small letters, such as `.png` or `_keypoints.json`.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
+    ends = tuple(sorted(suffixes, key=len, reverse=True))
+    found = []
+    for path in folder.iterdir():
+        name = path.name.casefold()
+        end = next((end for end in ends if name.endswith(end)), None)
+        if end is not None and not name.startswith(".") and not path.is_dir():
+            found.append((_counted(name.removesuffix(end)), path.name, path))
+    return [path for *_, path in sorted(found)]
+
+
+def _counted(text: str) -> list[str | int]:
+    """Text and numbers in turn, text first, so that lists of them can be compared."""
+    return [int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(text))]
+
+
+_DIGITS = re.compile(r"([0-9]+)")
