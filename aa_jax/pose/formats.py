@@ -74,11 +74,11 @@ def content_of(json: Any, frames: int | None = None) -> Content:
             if isinstance(json.get(field), list):
                 found = _listed(json[field], names, frames, _MOST_NESTING)
                 return dataclasses.replace(head, frames=found)
-        if json and all(
-            isinstance(value, dict) and _holds_people(value) for value in json.values()
-        ):
-            entries = [{**value, "image_id": name} for name, value in json.items()]
-            return Content(_by_number([_frame(e, e["image_id"], ()) for e in entries], frames))
+        if json and all(_holds_people(entry) for entry in json.values()):
+            # AlphaPose in OpenPose's or CMU's form: frames by the names of their pictures.
+            entries = {name: {**entry, "image_id": name} for name, entry in json.items()}
+            found = [_frame(entry, name, ()) for name, entry in entries.items()]
+            return Content(_by_number(found, frames))
         return dataclasses.replace(head, frames=_listed([json], names, frames, _MOST_NESTING))
     if isinstance(json, list):
         found = _listed(json, (), frames, _MOST_NESTING)
@@ -120,7 +120,9 @@ def _listed(
     raise _unknown(entries)
 
 
-def _holds_people(entry: dict[str, Any]) -> bool:
+def _holds_people(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
     return any(field in entry for field in _PEOPLE) and "keypoints" not in entry
 
 

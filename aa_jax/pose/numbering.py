@@ -1,4 +1,4 @@
-"""Frames that files number themselves: their order, and those left out because nobody is in them."""
+"""Frames that files number themselves: their order, and those left out for showing nobody."""
 
 from __future__ import annotations
 
