@@ -12,6 +12,9 @@ from aa_jax import files
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Names' ends of the pictures of a folder; a single picture is read whatever its name."""
+
 
 class PictureError(ValueError):
     """A picture cannot be read; the message names the file and the cause."""

@@ -6,6 +6,7 @@ keypoints = people.keypoints(track=True)
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,9 @@ from aa_jax.pose.people import Detections, People
 
 FPS = 30.0
 """Frames per second of files that state no rate."""
+
+NO_CANVAS = "names no canvas"
+"""In every line about a canvas that was guessed."""
 
 VISIBLE = 0.3
 """Joints of a higher score are drawn, unless the weights say otherwise."""
@@ -76,7 +80,12 @@ class Poses(NamedTuple):
 
 
 def read_poses(
-    path: Path, *, track: bool = False, threshold: float = VISIBLE, **settings: Any
+    path: Path,
+    *,
+    track: bool = False,
+    most_frames: int | None = None,
+    threshold: float = VISIBLE,
+    **settings: Any,
 ) -> Poses:
     """One person's keypoints of a file of any kind, `.npz` included, which holds one person.
 
@@ -84,6 +93,7 @@ def read_poses(
       path: see `holds_keypoints`.
       track: of several people follow one through the clip; otherwise every frame takes the one with
         the highest mean body score.
+      most_frames: use at most so many frames, from the first.
       threshold: people are counted who have a body joint of a higher score.
       **settings: of `read_people`; an `.npz` needs none.
 
@@ -97,10 +107,11 @@ def read_poses(
             f"{path}: unknown kind of keypoints; give .npz, .json or a folder of *_keypoints.json"
         )
     if path.suffix.lower() == ".npz" and not path.is_dir():
-        keypoints = read_npz(path)
+        keypoints = read_npz(path)[:most_frames]
         poses = Poses(keypoints, (keypoints.body_scores > threshold).any(1).astype(int))
     else:
         people = read_people(path, threshold=threshold, **settings)
+        people = dataclasses.replace(people, frames=people.frames[:most_frames])
         poses = Poses(people.keypoints(track=track), people.people_found)
     scores = (poses.keypoints.body_scores, poses.keypoints.hand_scores, poses.keypoints.face_scores)
     if not any((part > 0).any() for part in scores):
@@ -208,7 +219,7 @@ def _about_canvas(content: Content, canvas: Canvas | None, people: Detections) -
         return ""
     if not (canvas and canvas.guessed):
         return ""
-    line = f"names no canvas; its points are taken as measured in {canvas.origin} size, {canvas}"
+    line = f"{NO_CANVAS}; its points are taken as measured in {canvas.origin} size, {canvas}"
     outside = _share_outside(people)
     if outside > 0.1:
         line += f", outside of which {outside:.0%} of them lie"

@@ -61,7 +61,7 @@ def mutated(content, changes):
             place[key] = [place[key]] * (1 + path[0] % 3)
         elif kind == "rename" and isinstance(place, dict):
             place[str(value)[:20]] = place.pop(key)
-        elif kind == "scale" and isinstance(place[key], int | float):
+        elif kind == "scale" and isinstance(place[key], float):
             place[key] = place[key] / 320
         else:
             place[key] = value
