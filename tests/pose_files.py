@@ -47,7 +47,7 @@ def face(t=0):
 def flat(points, score=0.9):
     """x, y, score of every point in one list."""
     scores = np.broadcast_to(score, len(points))
-    return np.column_stack([points, scores]).ravel().round(3).tolist()
+    return np.column_stack([points, scores]).ravel().round(6).tolist()
 
 
 def rows(points, score=0.9):

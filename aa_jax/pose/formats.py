@@ -79,6 +79,8 @@ def content_of(json: Any, frames: int | None = None) -> Content:
             entries = {name: {**entry, "image_id": name} for name, entry in json.items()}
             found = [_frame(entry, name, ()) for name, entry in entries.items()]
             return Content(_by_number(found, frames))
+        if not _is_known(json):
+            raise _unknown(json)
         return dataclasses.replace(head, frames=_listed([json], names, frames, _MOST_NESTING))
     if isinstance(json, list):
         found = _listed(json, (), frames, _MOST_NESTING)

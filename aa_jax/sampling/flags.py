@@ -33,7 +33,7 @@ examples:
   what OpenPose wrote for a video of 1280x720, following one of its dancers
     python sample.py --reference me.png --poses out/ --poses_size 1280x720 --person tracked
   a minute of video; the same command with --resume goes on where it was interrupted
-    python sample.py --poses ballet.npz --frames 1440 --output ballet.mp4
+    python sample.py --poses ballet.npz --output ballet.mp4
 
 Settings that are not given (size, sampler, steps, guidance, windows) come from the weights'
 config.json. All poses are used; a video of more frames than one window is made in several.
