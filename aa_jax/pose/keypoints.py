@@ -1,7 +1,7 @@
 """Keypoints of one person over a clip: body, hands and face, with scores, in pixels.
 
 Everything downstream of pose detection (smoothing, retargeting, drawing) works on `Keypoints`.
-They are stored as `.npz` or as OpenPose JSON:
+They are stored as `.npz` or as OpenPose JSON; JSON of other tools is read too:
 
     keypoints = Keypoints.load("dance.npz")
     first_second = keypoints[:12].resized(width=512, height=768)
@@ -29,7 +29,7 @@ from aa_jax.pose.layout import (
     POINT_SHAPES,
     KeypointsError,
 )
-from aa_jax.pose.openpose import read_openpose, write_openpose
+from aa_jax.pose.openpose import write_openpose
 
 __all__ = [
     "BODY_JOINTS",
@@ -148,38 +148,28 @@ class Keypoints:
         width: int | None = None,
         height: int | None = None,
         fps: float | None = None,
+        track: bool = False,
     ) -> Keypoints:
-        """Reads an `.npz`, an OpenPose `.json`, or a folder of OpenPose `*_keypoints.json` files.
+        """One person's keypoints of an `.npz`, a `.json`, or a folder of one `.json` per frame.
 
-        A JSON file holds one frame (`{"people": [...]}`) or many (a list of such frames, or
-        `{"frames": [...]}`); of several people in a frame the one with the best mean score counts.
+        JSON may be of any kind in docs/poses.md; `aa_jax.pose.reading.read_people` gives everyone.
 
         Args:
           path: the file or folder.
           width, height: pixels of the pictures the points were measured in; only for JSON that
             does not say so itself (`canvas_width`, `canvas_height`).
           fps: frames per second, for JSON that does not say so itself; 30 if not given.
+          track: of several people follow one through the clip; otherwise every frame takes the one
+            with the highest mean body score.
 
         Raises:
           KeypointsError: what is wrong, with the file, in one line.
         """
-        path = pathlib.Path(path)
-        if not path.exists():
-            raise KeypointsError(f"{path}: no such file or folder of keypoints")
-        try:
-            if path.suffix == ".npz":
-                keypoints = cls(**_read_npz(path))
-            elif path.is_dir() or path.suffix == ".json":
-                keypoints = cls(**read_openpose(path, width, height, fps))
-            else:
-                raise KeypointsError(
-                    "unknown kind of keypoints; give .npz, .json or a folder of *_keypoints.json"
-                )
-        except KeypointsError as error:
-            raise KeypointsError(f"{path}: {error}") from None
-        if not len(keypoints) or not (keypoints.body_scores > 0).any():
-            raise KeypointsError(f"{path}: no poses; every body score is 0 or there is no frame")
-        return keypoints
+        from aa_jax.pose import reading  # which makes Keypoints itself
+        from aa_jax.pose.canvas import Canvas
+
+        canvas = Canvas(width, height) if width and height else None
+        return reading.read_poses(pathlib.Path(path), track=track, canvas=canvas, fps=fps).keypoints
 
 
 _PARTS = (("body", "body_scores"), ("hands", "hand_scores"), ("face", "face_scores"))
@@ -196,7 +186,19 @@ _UNREADABLE = (
 _REQUIRED = ("body", "body_scores", "width", "height", "fps")
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, Any]:
+def read_npz(path: pathlib.Path) -> Keypoints:
+    """What `Keypoints.save` wrote as `.npz`.
+
+    Raises:
+      KeypointsError: in one line, with the file.
+    """
+    try:
+        return Keypoints(**_fields_of(path))
+    except KeypointsError as error:
+        raise KeypointsError(f"{path}: {error}") from None
+
+
+def _fields_of(path: pathlib.Path) -> dict[str, Any]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             values = {name: file[name] for name in file.files}

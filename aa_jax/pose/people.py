@@ -1,4 +1,4 @@
-"""Everyone detected in a clip, before one person is chosen: the choice, and the file they rest in.
+"""Everyone seen in a clip, before one person is chosen: the choice, and the file they rest in.
 
 Raw detections are kept, not the chosen person, so that another choice needs no second detection.
 """
@@ -19,11 +19,8 @@ from jaxtyping import Float32, Int
 from aa_jax import files
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.pose.layout import BODY_JOINTS
+from aa_jax.pose.orders import BODY, FACE, HANDS, NUM_POINTS
 
-NUM_POINTS = 134
-"""Body 18, feet 6, face 68, hands 2 x 21, the left hand first: DWPose's order."""
-
-_BODY, _FACE, _HANDS = slice(0, 18), slice(24, 92), slice(92, 134)
 _VISIBLE = 0.3
 # Mean distance of joints from one sighting to the next, in body sizes, within which two poses are
 # taken for the same person's; and the least body size, as a share of the picture's diagonal.
@@ -36,10 +33,10 @@ class People:
     """All people of one frame.
 
     Attributes:
-      points: [n, 134, 2] pixels; see `NUM_POINTS` for the order.
+      points: [n, 134, 2] pixels; see `aa_jax.pose.orders` for the order.
       scores: [n, 134], the network's own, about 0 to 1.
       found: boxes the person detector gave; where it gave none, the whole picture was taken for
-        one (n = 1, found = 0).
+        one (n = 1, found = 0). Of keypoint files: people with a body joint that is drawn.
     """
 
     points: Float32[np.ndarray, "n 134 2"]
@@ -67,7 +64,7 @@ class Detections:
 
     @property
     def people_found(self) -> Int[np.ndarray, " t"]:
-        """How many people the detector found in each frame."""
+        """How many people were found in each frame."""
         return np.array([people.found for people in self.frames], int)
 
     def keypoints(self, *, track: bool = False) -> Keypoints:
@@ -85,22 +82,22 @@ class Detections:
                 points[t], scores[t] = people.points[person], people.scores[person]
         scores = np.clip(scores, 0, 1)
         return Keypoints(
-            body=points[:, _BODY],
-            body_scores=scores[:, _BODY],
+            body=points[:, BODY],
+            body_scores=scores[:, BODY],
             width=self.width,
             height=self.height,
             fps=self.fps,
-            hands=points[:, _HANDS].reshape(-1, 2, 21, 2),
-            hand_scores=scores[:, _HANDS].reshape(-1, 2, 21),
-            face=points[:, _FACE],
-            face_scores=scores[:, _FACE],
+            hands=points[:, HANDS].reshape(-1, 2, 21, 2),
+            hand_scores=scores[:, HANDS].reshape(-1, 2, 21),
+            face=points[:, FACE],
+            face_scores=scores[:, FACE],
         )
 
     @staticmethod
     def _best(people: People) -> int | None:
         if not len(people.scores):
             return None
-        return int(people.scores[:, _BODY].mean(1).argmax())
+        return int(people.scores[:, BODY].mean(1).argmax())
 
     def _tracked(self) -> list[int | None]:
         """Per frame the index of the person whose track has the greatest sum of body scores."""
@@ -112,8 +109,8 @@ class Detections:
         totals: list[float] = []
         members: list[dict[int, int]] = []  # frame -> person
         for t, people in enumerate(self.frames):
-            points = people.points[:, _BODY].astype(np.float64)
-            seen = people.scores[:, _BODY] > _VISIBLE
+            points = people.points[:, BODY].astype(np.float64)
+            seen = people.scores[:, BODY] > _VISIBLE
             distances = _pose_distances(last_points, last_seen, points, seen, least)
             pairs = zip(*linear_sum_assignment(distances), strict=True)
             track_of = {p: k for k, p in pairs if distances[k, p] < _TRACKING_GATE}
@@ -126,7 +123,7 @@ class Detections:
                     last_seen = np.append(last_seen, seen[person][None], 0)
                 track = track_of[person]
                 members[track][t] = person
-                totals[track] += float(people.scores[person, _BODY].mean())
+                totals[track] += float(people.scores[person, BODY].mean())
                 last_points[track], last_seen[track] = points[person], seen[person]
         if not members:
             return [None] * len(self)

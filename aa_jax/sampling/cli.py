@@ -49,6 +49,8 @@ def run(flags: argparse.Namespace) -> None:
     progress = sys.stderr.isatty()
     asked = request.read(flags)
     skeletons, fps = poses.skeletons_of(asked, paths[0], progress=progress, report=report)
+    seconds = len(skeletons) / fps
+    report(f"{len(skeletons)} frames, {seconds:.1f} s at {fps:.4g} frames per second")
     long_video.check_feature_cache(len(skeletons), asked.windows, asked.feature_cache_interval)
     state = None
     if len(skeletons) > asked.windows.frames:

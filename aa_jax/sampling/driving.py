@@ -122,28 +122,27 @@ def poses_from_video(
 
 
 def fit_poses(
-    poses: Path,
+    driver: Keypoints,
     reference_poses: Path,
     reference: Picture,
     output: Path,
     *,
     options: DrivingOptions,
-    max_frames: int | None = None,
     report: Report = print,
 ) -> Path:
     """Retargets keypoints to the character's, and writes them and the report.
 
     Args:
-      poses: `.npz`, OpenPose `.json`, or a folder of `*_keypoints.json`.
-      reference_poses: the character's keypoints in the reference picture, as such a file.
+      driver: somebody else's.
+      reference_poses: a file of the character's keypoints in the reference picture.
+      options: how they are fitted; the person is chosen and smoothed already.
 
     Returns:
       The file of keypoints beside `output`.
 
     Raises:
-      KeypointsError: one of the two cannot be used.
+      KeypointsError: the file cannot be used.
     """
-    driver = Keypoints.load(poses)[:max_frames]
     character = _reference_keypoints(reference_poses, reference)
     return _save(_fit(driver, character, output, options, report), output)
 

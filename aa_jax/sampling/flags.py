@@ -30,11 +30,13 @@ examples:
     python sample.py --reference me.png --driving dance.mp4 --dwpose models/ --output me.mp4
   poses of somebody else, fitted to the reference's body
     python sample.py --reference me.png --poses dance.npz --reference_poses me.json
+  what OpenPose wrote for a video of 1280x720, following one of its dancers
+    python sample.py --reference me.png --poses out/ --poses_size 1280x720 --person tracked
   a minute of video; the same command with --resume goes on where it was interrupted
-    python sample.py --poses ballet.npz --frames 1440 --output ballet.mp4
+    python sample.py --poses ballet.npz --output ballet.mp4
 
-Settings that are not given (size, frames, sampler, steps, guidance, windows) come from the weights'
-config.json.
+Settings that are not given (size, sampler, steps, guidance, windows) come from the weights'
+config.json. All poses are used; a video of more frames than one window is made in several.
 """
 
 
@@ -82,8 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     poses.add_argument(
         "--poses",
         metavar="PATH",
-        help="keypoints (.npz, OpenPose .json or a folder of them), a folder of skeleton pictures, "
-        "or a skeleton video; default: a bundled dance",
+        help="keypoints (.npz, .json of OpenPose, DWPose, ComfyUI, MMPose, COCO, AlphaPose, or a "
+        "folder of one per frame), a folder of skeleton pictures, or a skeleton video; default: a "
+        "bundled dance",
     )
     poses.add_argument(
         "--driving",
@@ -93,23 +96,29 @@ def _parser() -> argparse.ArgumentParser:
         "reference's body; see docs/poses.md",
     )
     add(
+        "--poses_size",
+        type=_size,
+        metavar="WIDTHxHEIGHT",
+        help="pixels of the pictures in which the points of --poses were measured, for files that "
+        "do not say so, as OpenPose's; default: the reference picture's",
+    )
+    add(
         "--dwpose",
         metavar="DIR",
-        help="folder of the pose detector's yolox_l.onnx and dw-ll_ucoco_384.onnx; "
+        help="with --driving: folder of the pose detector's yolox_l.onnx and dw-ll_ucoco_384.onnx; "
         "default: AA_JAX_DWPOSE_DIR",
     )
     add(
         "--person",
         choices=("best", "tracked"),
-        default="best",
-        help="of several people in the driving video: in every frame the one seen best, or the "
-        "same one all through; default: %(default)s",
+        help="of several people in --driving or in keypoints of --poses: in every frame the one "
+        "seen best, or the same one all through; default: best",
     )
     add(
         "--smoothing",
         choices=("one_euro", "savgol", "none"),
-        default="one_euro",
-        help="how jitter is removed from detected poses; default: %(default)s",
+        help="how jitter is removed from poses; default: one_euro with --driving, none for "
+        "keypoints of --poses",
     )
     add(
         "--reference_poses",
@@ -121,15 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--retargeting",
         choices=("bones", "affine", "none"),
-        default="bones",
-        help="how poses are fitted to the reference's body: every bone, the figure as a whole, or "
-        "not at all; default: %(default)s",
+        help="how poses of --driving, or of --poses with --reference_poses, are fitted to the "
+        "reference's body: every bone, the figure as a whole, or not at all; default: bones",
     )
     add(
         "--anchor",
         choices=("auto", "neck", "ground"),
-        default="auto",
-        help="what keeps its place when poses are fitted; default: %(default)s",
+        help="what keeps its place when poses are fitted by bones; default: auto",
     )
     add(
         "--output",
@@ -140,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--width", type=_count, metavar="PIXELS", help="width of the video")
     add("--height", type=_count, metavar="PIXELS", help="height of the video")
-    add("--frames", type=_count, metavar="N", help="how many poses to use, from the first")
+    add("--frames", type=_count, metavar="N", help="use only the first N poses; default: all")
     add(
         "--preset",
         choices=tuple(PRESETS),
@@ -219,6 +226,13 @@ def _colour(text: str) -> tuple[int, int, int]:
         return parse_colour(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"must be a size such as 1280x720, got {text!r}")
+    return int(width), int(height)
 
 
 def _count(text: str) -> int:

@@ -33,6 +33,7 @@ from aa_jax.media.pictures import resize
 from aa_jax.models.image_encoder import preprocess
 from aa_jax.models.unet import Reference
 from aa_jax.sampling import pipeline as pipeline_lib
+from aa_jax.sampling.pace import Pace
 from aa_jax.sampling.pipeline import Conditions, Pipeline, SamplingError
 from aa_jax.sampling.pose_features import PoseFeatures, Skeletons, encode_poses
 from aa_jax.sampling.resume import StateFile
@@ -138,11 +139,15 @@ def animate(
     count = sum(len(windows.plan(frames, step=i, steps=steps).frames) for i in range(done, steps))
     first = f"from step {done + 1} " if done else ""
     report(f"denoising {frames} frames in {steps} steps {first}({count} windows)")
+    pace = Pace(steps - done)
     for step in denoise_in_place(
         pipeline, params, *conditions, poses, *latest,
-        windows=windows, first_step=done, devices=devices, progress=progress, **settings,
+        windows=windows, first_step=done, devices=devices, progress=progress,
+        observe=pace.observe, **settings,
     ):  # fmt: skip
         latest = step.state
+        if step.index == done and (estimate := pace.left()):
+            report(f"step {done + 1} of {steps} is done; {estimate} of denoising left")
         if state:
             state.save(step.index + 1, latest)
     report(f"decoding {frames} frames")
@@ -157,7 +162,8 @@ def check_feature_cache(frames: int, windows: Windows, interval: int) -> None:
     if interval > 1 and frames > windows.frames:
         raise SamplingError(
             f"feature_cache_interval={interval} needs a video of one window, at most "
-            f"{windows.frames} frames; {frames} frames go without it"
+            f"{windows.frames} frames; all {frames} frames go without it, the first ones with "
+            f"--frames {windows.frames}"
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -151,7 +152,8 @@ class Pipeline:
         if noise is None:
             noise = repeat(self.noise(seed, frames, height, width), "... -> b ...", b=clips)
         jax.block_until_ready(conditions)  # so that phases do not overlap in what is reported
-        report(f"denoising {frames} frames in {steps} steps")
+        report(f"denoising {frames} frames in {steps} steps, all in one piece")
+        start = time.perf_counter()
         latents = self.denoise(
             params,
             conditions,
@@ -164,7 +166,8 @@ class Pipeline:
             feature_cache_interval=feature_cache_interval,
         )
         jax.block_until_ready(latents)
-        report(f"decoding {frames} frames")
+        taken = time.perf_counter() - start
+        report(f"denoised in {taken:.1f} s, compiling included; decoding {frames} frames")
         flat = np.concatenate(list(self.decode(params, rearrange(latents, "b t ... -> (b t) ..."))))
         return rearrange(flat, "(b t) h w c -> b t h w c", b=clips)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from jaxtyping import Int, UInt8
 from aa_jax import files
 from aa_jax.config import SkeletonConfig
 from aa_jax.media.pictures import resize
+from aa_jax.sampling import pose_flags
 from aa_jax.sampling.pipeline import SamplingError
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 FOLDER_FPS = 24.0
 """Frame rate of skeletons that carry none: a folder of pictures."""
+
+_CROWDED = 0.1
 
 
 class PosesError(ValueError):
@@ -79,9 +83,9 @@ def skeletons_of(
       SamplingError: there are fewer poses than must be.
       PosesError, DrivingError, DetectionError, KeypointsError, VideoError: poses cannot be had.
     """
-    path = _fitted(request, output, progress, report)
+    source = _fitted(request, output, progress, report)
     skeletons, fps, aspect = load_skeletons(
-        path,
+        source,
         width=request.width,
         height=request.height,
         style=request.config.skeleton,
@@ -89,7 +93,8 @@ def skeletons_of(
     )
     if len(skeletons) < request.least_frames:
         raise SamplingError(
-            f"{path}: has {len(skeletons)} frames, --frames asks for {request.least_frames}"
+            f"{request.poses.driving or request.poses.path}: has {len(skeletons)} frames, "
+            f"--frames asks for {request.least_frames}"
         )
     height, width = request.reference.shape[:2]
     _warn_of_distortion("reference picture", width / height, request)
@@ -97,26 +102,30 @@ def skeletons_of(
     return skeletons, fps
 
 
-def _fitted(request, output, progress, report) -> Path:
-    """The file of poses: as given, or made from a driving video or for the reference's body."""
+def _fitted(request, output, progress, report) -> Path | Keypoints:
+    """The poses as given, or made from a driving video or for the reference's body."""
     source = request.poses
-    if not source.driving and not source.reference_poses:
-        return source.path
+    keypoints = None
+    if not source.driving:
+        if not source.path.exists() or pose_flags.kind_of(source.path) == "pictures":
+            return source.path
+        keypoints = _keypoints_of(request, report)
+        if source.reference_poses is None:
+            return keypoints
     from aa_jax.sampling import driving
 
     common = {
         "options": driving.DrivingOptions(
-            person=source.person,
-            smoothing=source.smoothing,
-            retargeting=source.retargeting,
-            anchor=source.anchor,
+            person=source.person or "best",
+            smoothing=source.smoothing or "one_euro",
+            retargeting=source.retargeting or "bones",
+            anchor=source.anchor or "auto",
         ),
-        "max_frames": request.most_frames,
         "report": report,
     }
-    if not source.driving:
+    if keypoints is not None:
         return driving.fit_poses(
-            source.path, source.reference_poses, request.reference, output, **common
+            keypoints, source.reference_poses, request.reference, output, **common
         )
     return driving.poses_from_video(
         source.driving,
@@ -125,9 +134,41 @@ def _fitted(request, output, progress, report) -> Path:
         style=request.config.skeleton,
         dwpose=source.dwpose,
         reference_poses=source.reference_poses,
+        max_frames=request.most_frames,
         progress=progress,
         **common,
     )
+
+
+def _keypoints_of(request: Request, report: Callable[[str], None]) -> Keypoints:
+    """The person of keypoint files that is asked for, smoothed if that is asked for."""
+    from aa_jax.pose.canvas import Canvas
+    from aa_jax.pose.reading import read_poses
+    from aa_jax.pose.smoothing import fill_gaps, smooth
+
+    source, threshold = request.poses, request.config.skeleton.threshold
+    height, width = request.reference.shape[:2]
+    canvas = Canvas(width, height, "the reference picture's", guessed=True)
+    if source.poses_size:
+        canvas = Canvas(*source.poses_size, "--poses_size")
+    keypoints, people = read_poses(
+        source.path,
+        track=source.person == "tracked",
+        canvas=canvas,
+        most_frames=request.most_frames,
+        threshold=threshold,
+        report=report,
+    )
+    crowded = float((people > 1).mean())
+    if crowded > _CROWDED and source.person is None:
+        report(
+            f"warning: {source.path}: several people in {crowded:.0%} of the frames; the one seen "
+            "best in each is taken, --person tracked follows one through the clip"
+        )
+    if source.smoothing in (None, "none"):
+        return keypoints
+    filled = fill_gaps(keypoints, threshold=threshold)
+    return smooth(filled, source.smoothing, threshold=threshold)
 
 
 def _warn_of_distortion(what: str, aspect: float, request: Request) -> None:
@@ -141,49 +182,64 @@ def _warn_of_distortion(what: str, aspect: float, request: Request) -> None:
 
 
 def load_skeletons(
-    path: str | Path, *, width: int, height: int, style: SkeletonConfig, max_frames: int | None
+    source: str | Path | Keypoints,
+    *,
+    width: int,
+    height: int,
+    style: SkeletonConfig,
+    max_frames: int | None,
 ) -> tuple[UInt8[np.ndarray, "t h w 3"] | DrawnSkeletons, float, float]:
     """Skeleton pictures of any source of poses.
 
     Args:
-      path: keypoints (`.npz`, OpenPose `.json`, a folder of `*_keypoints.json`), a folder of
-        skeleton pictures, or a skeleton video.
+      source: keypoints, a file or folder of them (docs/poses.md), a folder of skeleton pictures,
+        or a skeleton video.
       width: of the pictures returned, pixels.
       height: of the pictures returned, pixels.
       style: how keypoints are drawn.
-      max_frames: use at most so many frames, from the start.
+      max_frames: use at most so many frames, from the start; None: all.
 
     Returns:
       Pictures uint8 [t, height, width, 3] (those of keypoints are drawn when indexed), frames per
       second, and the source's aspect ratio (width / height).
     """
-    path = Path(path)
-    if not path.exists():
-        raise PosesError(f"{path}: no such file or folder of poses")
-    if path.suffix in (".npz", ".json") or (path.is_dir() and files.numbered(path, [".json"])):
-        return _from_keypoints(path, width, height, style, max_frames)
-    if path.is_dir():
-        frames, fps = _read_folder(path, max_frames), FOLDER_FPS
-    else:
-        from aa_jax.media.video import read_video
-
-        frames, fps = read_video(path, max_frames, background=(0, 0, 0))
-    aspect = frames[0].shape[1] / frames[0].shape[0]
-    return np.stack([resize(frame, width, height) for frame in frames]), fps, aspect
-
-
-def _from_keypoints(path, width, height, style, max_frames):
     from aa_jax.pose.keypoints import Keypoints
 
-    keypoints = Keypoints.load(path)[:max_frames]
+    if not isinstance(source, Keypoints):
+        path = Path(source)
+        if not path.exists():
+            raise PosesError(f"{path}: no such file or folder of poses")
+        if pose_flags.kind_of(path) == "pictures":
+            return _from_pictures(path, width, height, max_frames)
+        source = Keypoints.load(path)
+    keypoints = source[:max_frames]
     skeletons = DrawnSkeletons(keypoints, width, height, style)
     return skeletons, keypoints.fps, keypoints.width / keypoints.height
 
 
-def _read_folder(path, max_frames):
+def _from_pictures(path: Path, width: int, height: int, max_frames: int | None):
+    """Pictures resized one by one: those of a long video do not fit in memory at their size."""
+    if path.is_dir():
+        return _resized(_read_folder(path, max_frames), FOLDER_FPS, width, height)
+    from aa_jax.media.video import open_video
+
+    with open_video(path, steady=True, background=(0, 0, 0)) as video:
+        frames = itertools.islice(video.frames, max_frames)
+        return _resized(frames, video.fps, width, height)
+
+
+def _resized(frames: Iterable[UInt8[np.ndarray, "y x 3"]], fps: float, width: int, height: int):
+    pictures, aspect = [], 1.0
+    for frame in frames:
+        aspect = frame.shape[1] / frame.shape[0]
+        pictures.append(resize(frame, width, height))
+    return np.stack(pictures), fps, aspect
+
+
+def _read_folder(path: Path, max_frames: int | None) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
     from aa_jax.media.pictures import BLACK, SUFFIXES, read_picture
 
     paths = files.numbered(path, SUFFIXES)
     if not paths:
         raise PosesError(f"{path}: holds no pictures and no *_keypoints.json, so no poses")
-    return [read_picture(file, background=BLACK) for file in paths[:max_frames]]
+    yield from (read_picture(file, background=BLACK) for file in paths[:max_frames])

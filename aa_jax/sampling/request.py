@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from aa_jax import weights
 from aa_jax.media.pictures import read_picture
+from aa_jax.sampling import pose_flags
 from aa_jax.sampling.flags import PRESETS
 from aa_jax.sampling.pipeline import Pipeline
 from aa_jax.sampling.windows import Windows
@@ -24,20 +25,24 @@ from aa_jax.weights import WeightsConfig
 class PoseSource:
     """Where poses come from; names are those of the flags (`aa_jax.sampling.flags`).
 
+    What is None was not asked for.
+
     Attributes:
       path: keypoints or skeleton pictures, where there is no driving video.
       driving: a video in which they are detected.
+      poses_size: width and height of the canvas of keypoints that do not say so.
       reference_poses: keypoints of the reference picture, to whose body they are fitted.
     """
 
     path: Path
     driving: Path | None = None
     reference_poses: Path | None = None
+    poses_size: tuple[int, int] | None = None
     dwpose: str | None = None
-    person: Literal["best", "tracked"] = "best"
-    smoothing: Literal["one_euro", "savgol", "none"] = "one_euro"
-    retargeting: Literal["bones", "affine", "none"] = "bones"
-    anchor: Literal["auto", "neck", "ground"] = "auto"
+    person: Literal["best", "tracked"] | None = None
+    smoothing: Literal["one_euro", "savgol", "none"] | None = None
+    retargeting: Literal["bones", "affine", "none"] | None = None
+    anchor: Literal["auto", "neck", "ground"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +56,7 @@ class Request:
       reference: the character, of any size, on the background asked for.
       poses: where they come from.
       width, height: of the video, pixels.
-      most_frames: how many poses to use, from the first.
+      most_frames: how many poses to use, from the first; None: all.
       least_frames: how many there must be.
       windows: how a long video is cut.
       settings: arguments of `long_video.animate`: steps, guidance scale, seed, sampler, eta.
@@ -65,7 +70,7 @@ class Request:
     poses: PoseSource
     width: int
     height: int
-    most_frames: int
+    most_frames: int | None
     least_frames: int
     windows: Windows
     settings: dict[str, Any]
@@ -93,6 +98,7 @@ def read(flags: argparse.Namespace) -> Request:
             path=Path(flags.poses or _asset("poses.npz")),
             driving=flags.driving,
             reference_poses=flags.reference_poses,
+            poses_size=flags.poses_size,
             dwpose=flags.dwpose,
             person=flags.person,
             smoothing=flags.smoothing,
@@ -101,7 +107,7 @@ def read(flags: argparse.Namespace) -> Request:
         ),
         width=flags.width or defaults.width,
         height=flags.height or defaults.height,
-        most_frames=flags.frames or defaults.frames,
+        most_frames=flags.frames,
         least_frames=flags.frames or 1,
         windows=Windows.for_weights(
             defaults, config.model, method=flags.window_method, overlap=flags.overlap
@@ -115,6 +121,7 @@ def read(flags: argparse.Namespace) -> Request:
         },
         feature_cache_interval=flags.feature_cache_interval,
     )
+    pose_flags.check(request.poses)
     request.pipeline.check(
         height=request.height,
         width=request.width,

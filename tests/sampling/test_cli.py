@@ -61,14 +61,25 @@ def sample(files, tmp_path, monkeypatch):
 
 
 def test_makes_a_video(sample, tmp_path, capsys):
-    assert sample() == 0
+    assert sample("--frames=4") == 0
     frames, fps = read_video(tmp_path / "out" / "video.mp4")
     assert frames.shape == (4, 16, 24, 3)
     assert fps == 12
     out = capsys.readouterr().out
+    assert out.index("4 frames, 0.3 s at 12 frames per second") < out.index("encoding")
     assert "denoising 4 frames in 2 steps" in out
+    assert "denoised in " in out
     assert f"wrote {tmp_path}/out/video.mp4: 4 frames of 24x16 at 12 frames per second" in out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["video.mp4"]
+
+
+def test_all_poses_are_used(sample, tmp_path, capsys):
+    assert sample() == 0
+    assert len(read_video(tmp_path / "out" / "video.mp4")[0]) == 9
+    out = capsys.readouterr().out
+    assert out.index("9 frames, 0.8 s at 12 frames per second") < out.index("encoding")
+    assert out.count("step 1 of 2 is done; about ") == 1
+    assert out.index("step 1 of 2 is done") < out.index("decoding 9 frames")
 
 
 def test_presets_are_samplers_with_their_steps(sample, monkeypatch):
@@ -89,7 +100,7 @@ def test_presets_are_samplers_with_their_steps(sample, monkeypatch):
 
 
 def test_features_are_cached_within_one_window_only(sample, capsys):
-    assert sample("--feature-cache-interval=2") == 0
+    assert sample("--feature-cache-interval=2", "--frames=4") == 0
     assert sample("--feature-cache-interval=2", "--frames=9") == 2
     assert "feature_cache_interval=2 needs a video of one window, at most 6" in (
         capsys.readouterr().err
@@ -97,7 +108,7 @@ def test_features_are_cached_within_one_window_only(sample, capsys):
 
 
 def test_side_by_side_and_gif(sample, tmp_path):
-    assert sample("--side-by-side", "--gif") == 0
+    assert sample("--side-by-side", "--gif", "--frames=4") == 0
     assert read_video(tmp_path / "out" / "video.mp4")[0].shape == (4, 16, 72, 3)
     assert read_video(tmp_path / "out" / "video.gif")[0].shape == (4, 16, 72, 3)
 
@@ -214,6 +225,9 @@ MISTAKES = {
     "negative seed": ("--seed=-1", 2, "must be from 0 to 4294967295"),
     "odd width": ("--width=25", 2, "width 25 is no multiple of the VAE factor 2; 24 would be"),
     "more frames than poses": ("--frames=10", 2, "has 9 frames, --frames asks for 10"),
+    "no size": ("--poses-size=12", 2, "--poses_size: must be a size such as 1280x720, got '12'"),
+    "anchor of nothing": ("--anchor=neck", 2, "--anchor has no effect without --reference_poses"),
+    "person of an npz": ("--person=tracked", 2, "--person has no effect on an .npz, which holds"),
     "negative overlap": ("--overlap=-1", 2, "--overlap: must be at least 0, got -1"),
     "overlap of whole windows": ("--overlap=6", 2, "overlap must be from 0 to 5 in windows of 6"),
     "unknown sampler": ("--sampler=euler", 2, "invalid choice: 'euler'"),
@@ -275,7 +289,7 @@ def test_full_disk_leaves_no_half_made_video(sample, tmp_path, capsys, monkeypat
 
     monkeypatch.setattr("PIL.Image.Image.save", lambda self, path, **kwargs: write(path, 0, 0))
     monkeypatch.setattr("aa_jax.media.video.write_video", lambda *args: None)
-    assert sample("--gif") == 1
+    assert sample("--gif", "--frames=4") == 1
     assert "video.gif: cannot be written (No space left on device)" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
 

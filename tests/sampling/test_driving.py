@@ -190,23 +190,21 @@ def test_broken_video(drive, video, tmp_path):
 
 
 def test_keypoints_fitted_to_keypoints(clip, character, tmp_path):
-    clip.save(tmp_path / "dance.npz")
     character.save(tmp_path / "character.json")
     arguments = {"options": DrivingOptions(), "report": lambda line: None}
 
     path = fit_poses(
-        tmp_path / "dance.npz",
+        clip[:7],
         tmp_path / "character.json",
         REFERENCE,
         tmp_path / "me.mp4",
-        max_frames=7,
         **arguments,
     )
 
     expected, _ = retarget(clip[:7], character)
     np.testing.assert_allclose(Keypoints.load(path).body, expected.body, atol=1e-2)
     with pytest.raises(KeypointsError, match=r"gone\.npz"):
-        fit_poses(tmp_path / "gone.npz", tmp_path / "character.json", REFERENCE, path, **arguments)
+        fit_poses(clip, tmp_path / "gone.npz", REFERENCE, path, **arguments)
 
 
 # --- the command line ---------------------------------------------------------------------------

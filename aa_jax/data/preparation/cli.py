@@ -8,12 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aa_jax import files
 from aa_jax.config import ConfigError
 from aa_jax.data.preparation.filters import Rules
 from aa_jax.data.preparation.flags import parse
 from aa_jax.data.preparation.media import MediaSettings
+
+if TYPE_CHECKING:
+    from aa_jax.data.preparation.work import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +50,7 @@ def _prepare(flags: argparse.Namespace) -> None:
 
     if flags.keypoints_from and not flags.keypoints_from.is_dir():
         raise ConfigError(f"--keypoints-from {flags.keypoints_from}: no such folder")
+    _check_poses_flags(flags)
     fields = {name: vars(flags)[name] for name in (f.name for f in dataclasses.fields(Rules))}
     task = work.Task(
         cache=flags.output / "cache",
@@ -55,6 +60,8 @@ def _prepare(flags: argparse.Namespace) -> None:
         media=MediaSettings(
             storage=flags.storage, short_side=flags.short_side, jpeg_quality=flags.jpeg_quality
         ),
+        poses_size=flags.poses_size,
+        track=flags.person == "tracked",
     )
     outcomes = preparation.prepare(
         preparation.Preparation(
@@ -69,8 +76,31 @@ def _prepare(flags: argparse.Namespace) -> None:
             beam=flags.beam,
         )
     )
+    _warn_of_guesses(outcomes)
     output = files.readable(flags.output)
     print(f"{report.summary(outcomes)}; {output}/report.html shows them")
+
+
+def _check_poses_flags(flags: argparse.Namespace) -> None:
+    """Refuses flags that would do nothing."""
+    if flags.keypoints_from:
+        for name in ("dwpose", "provider"):
+            if vars(flags)[name] is not None:
+                raise ConfigError(f"--{name} has no effect with --keypoints-from; leave one out")
+    elif flags.poses_size:
+        raise ConfigError("--poses-size has no effect without --keypoints-from; leave it out")
+
+
+def _warn_of_guesses(outcomes: Sequence[Outcome]) -> None:
+    from aa_jax.pose.reading import NO_CANVAS
+
+    count = sum(any(NO_CANVAS in note for note in outcome.notes) for outcome in outcomes)
+    if count:
+        print(
+            f"warning: keypoints of {count} videos name no canvas and are taken as measured in the "
+            "videos' own size; --poses-size WIDTHxHEIGHT gives another, report.html names them",
+            file=sys.stderr,
+        )
 
 
 def _detector(flags: argparse.Namespace):
@@ -81,7 +111,7 @@ def _detector(flags: argparse.Namespace):
     cores = os.cpu_count() or 1
     settings = poses.DetectorSettings(
         files=model_files(flags.dwpose),
-        provider=flags.provider,
+        provider=flags.provider or "auto",
         track=flags.person == "tracked",
         threads=max(1, cores // max(flags.workers, 1)),
     )

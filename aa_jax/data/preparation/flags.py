@@ -96,7 +96,15 @@ def _add_poses(add) -> None:
         "--keypoints-from",
         type=Path,
         metavar="DIR",
-        help="use these keypoints (.npz, or OpenPose JSON in one folder per video), detect none",
+        help="use these keypoints (.npz, .json or a folder of .json per video, docs/poses.md), "
+        "detect none",
+    )
+    add(
+        "--poses-size",
+        type=_size,
+        metavar="WIDTHxHEIGHT",
+        help="pixels of the pictures in which the points of --keypoints-from were measured, for "
+        "files that do not say so, as OpenPose's; default: the video's",
     )
     add(
         "--dwpose",
@@ -107,7 +115,6 @@ def _add_poses(add) -> None:
     add(
         "--provider",
         choices=("auto", "cpu", "cuda"),
-        default="auto",
         help="where onnxruntime computes; default: auto",
     )
     add(
@@ -213,7 +220,7 @@ def _add_latents(add) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     width, x, height = text.partition("x")
-    if not (x and width.isdigit() and height.isdigit()):
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"must be sizes such as 768x512, got {text!r}")
     return int(width), int(height)
 

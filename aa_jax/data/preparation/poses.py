@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
-from jaxtyping import Int
+from typing import TYPE_CHECKING
 
 from aa_jax.data.preparation import media
 from aa_jax.data.preparation.layouts import Source
-from aa_jax.files import numbered
 from aa_jax.media.video import VideoScan
-from aa_jax.pose.keypoints import Keypoints, KeypointsError
+from aa_jax.pose.canvas import Canvas
+from aa_jax.pose.keypoints import KeypointsError
+from aa_jax.pose.reading import Poses, read_poses
 
 if TYPE_CHECKING:
     from aa_jax.pose.detection import Detector
@@ -40,18 +37,25 @@ class DetectorSettings:
     threads: int = 0
 
 
-class Poses(NamedTuple):
-    """Keypoints of every frame, and how many persons each frame shows."""
-
-    keypoints: Keypoints
-    people: Int[np.ndarray, " t"]
-
-
-def given_poses(folder: Path, source: Source, scan: VideoScan) -> Poses:
+def given_poses(
+    folder: Path,
+    source: Source,
+    scan: VideoScan,
+    *,
+    size: tuple[int, int] | None = None,
+    track: bool = False,
+) -> tuple[Poses, list[str]]:
     """Reads keypoints made elsewhere.
 
-    For a video `a/b.mp4` they are `a/b.npz` or `a/b.json` below `folder`, or a folder `a/b` of
-    OpenPose's `NNNNNN_keypoints.json`, one per frame, in pixels of the upright video.
+    For a video `a/b.mp4` they are `a/b.npz` or `a/b.json` below `folder`, or a folder `a/b` of one
+    `.json` per frame, in pixels of the upright video unless they name their own canvas.
+
+    Args:
+      size: width and height of the canvas of those that name none; None: the video's.
+      track: of several people follow one through the clip, see `Detections.keypoints`.
+
+    Returns:
+      Keypoints at the video's size, and what had to be guessed.
 
     Raises:
       KeypointsError: there are none, they cannot be read, or they are not one per frame.
@@ -61,27 +65,20 @@ def given_poses(folder: Path, source: Source, scan: VideoScan) -> Poses:
     path = next((place for place in places if place.exists()), None)
     if path is None:
         raise KeypointsError(f"no keypoints {stem}.npz, {stem}.json or {stem}/*_keypoints.json")
-    size = {} if path.suffix == ".npz" else {"width": scan.width, "height": scan.height}
-    keypoints = Keypoints.load(path, **size)
+    canvas = Canvas(scan.width, scan.height, "the video's", guessed=True)
+    if size:
+        canvas = Canvas(*size, "--poses-size")
+    notes: list[str] = []
+    keypoints, people = read_poses(
+        path, track=track, canvas=canvas, frames=len(scan.times), report=notes.append
+    )
     if len(keypoints) != len(scan.times):
         raise KeypointsError(
             f"{path}: {len(keypoints)} frames of keypoints for {len(scan.times)} frames of video"
         )
     # The video's rate is the truth; JSON has none of its own.
     keypoints = dataclasses.replace(keypoints, fps=scan.fps).resized(scan.width, scan.height)
-    return Poses(keypoints, _count_people(path, keypoints))
-
-
-def _count_people(path: Path, keypoints: Keypoints) -> Int[np.ndarray, " t"]:
-    if path.suffix == ".npz":  # holds one person
-        return (keypoints.body_scores > 0).any(1).astype(np.int64)
-    paths = numbered(path, ["_keypoints.json"]) if path.is_dir() else [path]
-    contents = [json.loads(file.read_text()) for file in paths]
-    if path.is_file():  # a list of frames, an object that holds one, or a single frame
-        content = contents[0]
-        contents = content.get("frames", contents) if isinstance(content, dict) else content
-    scores = [[person["pose_keypoints_2d"][2::3] for person in f["people"]] for f in contents]
-    return np.array([sum(any(s > 0 for s in body) for body in frame) for frame in scores])
+    return Poses(keypoints, people), [note.removeprefix("warning: ") for note in notes]
 
 
 def detected_poses(

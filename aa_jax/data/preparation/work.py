@@ -38,6 +38,8 @@ class Task:
       cache: folder of the caches.
       keypoints: folder of given keypoints; None: they are detected.
       detector: model files, where keypoints are detected.
+      poses_size: width and height of the canvas of given keypoints that do not say so.
+      track: follow one of several people in given keypoints.
     """
 
     cache: Path
@@ -45,6 +47,8 @@ class Task:
     detector: DetectorSettings | None
     rules: filters.Rules
     media: media.MediaSettings
+    poses_size: tuple[int, int] | None = None
+    track: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +96,11 @@ def _prepare(source: Source, task: Task) -> Outcome:
     name = f"{zlib.crc32(os.fsencode(source.name)):08x}"
     entry = task.cache / f"{media.content_hash(source.path)}-{name}"
     scan = _scan(entry, source.path)
-    poses = _poses(entry, source, scan, task)
+    poses, guesses = _poses(entry, source, scan, task)
     wanted = scan.steady_frames
     poses = Poses(poses.keypoints[wanted], poses.people[wanted])
     refusals = tuple(filters.refusals(task.rules, *poses))
-    notes = tuple(_notes(scan, task.media))
+    notes = (*_notes(scan, task.media), *guesses)
     if refusals:
         return Outcome(source, "left out", refusals=refusals, notes=notes)
     clip = entry / f"clip-{_clip_key(poses, task.media)}"
@@ -119,10 +123,11 @@ def _scan(entry: Path, path: Path) -> VideoScan:
     return scan
 
 
-def _poses(entry: Path, source: Source, scan: VideoScan, task: Task) -> Poses:
+def _poses(entry: Path, source: Source, scan: VideoScan, task: Task) -> tuple[Poses, list[str]]:
+    """Keypoints, and what had to be guessed about them."""
     if task.keypoints is not None:
-        return given_poses(task.keypoints, source, scan)
-    return detected_poses(task.detector, source, scan, entry)
+        return given_poses(task.keypoints, source, scan, size=task.poses_size, track=task.track)
+    return detected_poses(task.detector, source, scan, entry), []
 
 
 def _notes(scan: VideoScan, settings: media.MediaSettings) -> list[str]:
