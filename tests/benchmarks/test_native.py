@@ -16,7 +16,7 @@ def test_ratios_are_those_of_neighbouring_rounds():
 
 
 @needs_compiler
-@pytest.mark.parametrize("piece", ["decode", "stage1"])
+@pytest.mark.parametrize("piece", ["decode", pytest.param("stage1", marks=pytest.mark.slow)])
 def test_a_piece_is_a_row_of_every_side(piece, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runtime, "prepare", lambda: None)
     flags = ["--workload=tiny", f"--pieces={piece}", "--rounds=1", f"--json={tmp_path / 'a.json'}"]

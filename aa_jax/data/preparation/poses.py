@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aa_jax.data.preparation import media
 from aa_jax.data.preparation.layouts import Source
+from aa_jax.files import readable
 from aa_jax.media.video import VideoScan
 from aa_jax.pose.canvas import Canvas
 from aa_jax.pose.keypoints import KeypointsError
@@ -78,7 +79,8 @@ def given_poses(
         )
     # The video's rate is the truth; JSON has none of its own.
     keypoints = dataclasses.replace(keypoints, fps=scan.fps).resized(scan.width, scan.height)
-    return Poses(keypoints, people), [note.removeprefix("warning: ") for note in notes]
+    said = f"warning: {path}: "  # the report names the video
+    return Poses(keypoints, people), [readable(note.removeprefix(said)) for note in notes]
 
 
 def detected_poses(
