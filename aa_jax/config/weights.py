@@ -204,7 +204,7 @@ class SamplingConfig:
     """Defaults of `sample.py` for a set of weights.
 
     Attributes:
-      frames: how many poses to use, from the first.
+      frames: most frames of a clip that validation samples; `sample.py` uses all poses.
       sampler: `ddim`; or `dpm_solver` or `unipc`, which need fewer steps and take no `eta`.
       window_method: how longer videos are put together (`aa_jax.sampling.windows`).
       window_frames: longest clip denoised in one piece; the clip length the weights were trained

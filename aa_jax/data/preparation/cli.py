@@ -94,7 +94,7 @@ def _check_poses_flags(flags: argparse.Namespace) -> None:
 def _warn_of_guesses(outcomes: Sequence[Outcome]) -> None:
     from aa_jax.pose.reading import NO_CANVAS
 
-    count = sum(any(NO_CANVAS in note for note in outcome.notes) for outcome in outcomes)
+    count = sum(any(NO_CANVAS in guess for guess in outcome.guesses) for outcome in outcomes)
     if count:
         print(
             f"warning: keypoints of {count} videos name no canvas and are taken as measured in the "

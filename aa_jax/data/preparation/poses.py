@@ -45,7 +45,7 @@ def given_poses(
     *,
     size: tuple[int, int] | None = None,
     track: bool = False,
-) -> tuple[Poses, list[str]]:
+) -> tuple[Poses, tuple[str, ...]]:
     """Reads keypoints made elsewhere.
 
     For a video `a/b.mp4` they are `a/b.npz` or `a/b.json` below `folder`, or a folder `a/b` of one
@@ -80,7 +80,7 @@ def given_poses(
     # The video's rate is the truth; JSON has none of its own.
     keypoints = dataclasses.replace(keypoints, fps=scan.fps).resized(scan.width, scan.height)
     said = f"warning: {path}: "  # the report names the video
-    return Poses(keypoints, people), [readable(note.removeprefix(said)) for note in notes]
+    return Poses(keypoints, people), tuple(readable(note.removeprefix(said)) for note in notes)
 
 
 def detected_poses(

@@ -49,6 +49,7 @@ def _as_json(outcomes: Sequence[Outcome], others: Sequence[tuple[str, str]]) -> 
                 "status": outcome.status,
                 "cause": outcome.reason,
                 "notes": list(outcome.notes),
+                "guesses": list(outcome.guesses),
             }
             for outcome in outcomes
         ],
@@ -73,12 +74,14 @@ def _as_html(
     ]
     rules = [(RULES[rule], str(count)) for rule, count in _rule_counts(outcomes).items()]
     notes = [(o.source.label, "; ".join(o.notes)) for o in outcomes if o.notes]
+    guesses = [(o.source.label, "; ".join(o.guesses)) for o in outcomes if o.guesses]
     parts = [
         _section("Videos", _table(("split", *_S), counts)),
         _section("Broken", _table(("video", "cause"), named("broken"))),
         _section("Left out", _table(("video", "rules it breaks"), named("left out"))),
         _section("Rules", _table(("rule", "videos that break it"), rules)),
         _section("Changed on the way", _table(("video", "what was done"), notes)),
+        _section("Guessed", _table(("video", "what its keypoints do not say"), guesses)),
         _section("Not taken for videos", _table(("name", "reason"), others)),
         _section("Clips", "".join(f'<p><img src="{sheet}" alt=""></p>' for sheet in sheets)),
     ]

@@ -59,6 +59,7 @@ class Outcome:
       refusals: broken rules, each with a figure; for `left out`.
       cause: what is wrong, in one line; for `broken`.
       notes: what was done to it, e.g. turned upright.
+      guesses: what its keypoints do not say and was taken for granted.
       clip: folder of the stored clip; for `kept`.
     """
 
@@ -67,6 +68,7 @@ class Outcome:
     refusals: tuple[tuple[str, str], ...] = ()
     cause: str = ""
     notes: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()
     clip: Path | None = None
 
     @property
@@ -100,14 +102,14 @@ def _prepare(source: Source, task: Task) -> Outcome:
     wanted = scan.steady_frames
     poses = Poses(poses.keypoints[wanted], poses.people[wanted])
     refusals = tuple(filters.refusals(task.rules, *poses))
-    notes = (*_notes(scan, task.media), *guesses)
+    notes = tuple(_notes(scan, task.media))
     if refusals:
-        return Outcome(source, "left out", refusals=refusals, notes=notes)
+        return Outcome(source, "left out", refusals=refusals, notes=notes, guesses=guesses)
     clip = entry / f"clip-{_clip_key(poses, task.media)}"
     if not clip.exists():
         with files.replacing(clip) as folder:
             media.store(folder, media.frames(source.path), wanted, poses.keypoints, task.media)
-    return Outcome(source, "kept", notes=notes, clip=clip)
+    return Outcome(source, "kept", notes=notes, guesses=guesses, clip=clip)
 
 
 def _scan(entry: Path, path: Path) -> VideoScan:
@@ -123,11 +125,13 @@ def _scan(entry: Path, path: Path) -> VideoScan:
     return scan
 
 
-def _poses(entry: Path, source: Source, scan: VideoScan, task: Task) -> tuple[Poses, list[str]]:
+def _poses(
+    entry: Path, source: Source, scan: VideoScan, task: Task
+) -> tuple[Poses, tuple[str, ...]]:
     """Keypoints, and what had to be guessed about them."""
     if task.keypoints is not None:
         return given_poses(task.keypoints, source, scan, size=task.poses_size, track=task.track)
-    return detected_poses(task.detector, source, scan, entry), []
+    return detected_poses(task.detector, source, scan, entry), ()
 
 
 def _notes(scan: VideoScan, settings: media.MediaSettings) -> list[str]:

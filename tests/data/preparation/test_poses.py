@@ -38,7 +38,7 @@ def test_the_files_canvas_counts_and_the_video_rate(given):
     assert (keypoints.width, keypoints.height, keypoints.fps) == (320, 480, 25)
     np.testing.assert_allclose(keypoints.body[0, tools.NECK], (140, 130))
     assert people.tolist() == [1] * FRAMES
-    assert notes == []
+    assert notes == ()
 
 
 def test_no_canvas(given):
@@ -50,7 +50,7 @@ def test_no_canvas(given):
     assert "names no canvas" in notes[0]
     (keypoints, _), notes = given(content, size=(640, 960))
     np.testing.assert_allclose(keypoints.body[0, tools.NECK], (70, 65))
-    assert notes == []
+    assert notes == ()
 
 
 def test_ghosts_and_hands_alone_are_nobody(given):

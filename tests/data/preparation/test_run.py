@@ -90,10 +90,19 @@ def clips_of(output):
     return {clip.name: clip for clip in map(dataset.clip, range(len(dataset)))}
 
 
+def test_keypoints_without_a_canvas_are_named_in_the_report(mixed):
+    folder, _ = mixed
+    _, videos = report_of(folder / "out")
+    (guess,) = videos["rotated.mp4"]["guesses"]
+    assert "names no canvas; its points are taken as measured in the video's size, 64x96" in guess
+    page = (folder / "out" / "report.html").read_text()
+    assert "names no canvas; its points are taken as measured in" in page
+
+
 def test_a_rotated_video_stands_upright_with_its_keypoints(mixed):
     folder, _ = mixed
     _, videos = report_of(folder / "out")
-    assert videos["rotated.mp4"]["notes"][0] == "turned by 270 degrees to stand upright"
+    assert videos["rotated.mp4"]["notes"] == ["turned by 270 degrees to stand upright"]
     clip = clips_of(folder / "out")["rotated.mp4"]
     assert clip.size == (64, 96)
     stored = puppet_videos.pictures(2, width=96)[0]
@@ -105,7 +114,7 @@ def test_a_rotated_video_stands_upright_with_its_keypoints(mixed):
 def test_a_variable_frame_rate_is_made_constant(mixed):
     folder, _ = mixed
     _, videos = report_of(folder / "out")
-    note, _ = videos["variable.mkv"]["notes"]
+    (note,) = videos["variable.mkv"]["notes"]
     assert note == "variable frame rate, brought to 12.5 frames per second"
     clip = clips_of(folder / "out")["variable.mkv"]
     assert clip.fps == 12.5
