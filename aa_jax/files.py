@@ -132,13 +132,19 @@ def numbered(folder: Path, suffixes: Collection[str]) -> list[Path]:
         name = path.name.casefold()
         end = next((end for end in ends if name.endswith(end)), None)
         if end is not None and not name.startswith(".") and not path.is_dir():
-            found.append((_counted(name.removesuffix(end)), path.name, path))
+            found.append((counted(name.removesuffix(end)), path.name, path))
     return [path for *_, path in sorted(found)]
 
 
-def _counted(text: str) -> list[str | int]:
-    """Text and numbers in turn, text first, so that lists of them can be compared."""
-    return [int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(text))]
+def counted(name: str) -> list[tuple[int, str]]:
+    """A key by which names are sorted as people count; large and small letters are equal.
+
+    Text and numbers in turn, text first; of two numbers the one of more digits is larger, however
+    many these are.
+    """
+    parts = enumerate(_DIGITS.split(name.casefold()))
+    numbers = ((index % 2, part.lstrip("0") if index % 2 else part) for index, part in parts)
+    return [(len(part) if is_number else 0, part) for is_number, part in numbers]
 
 
 _DIGITS = re.compile(r"([0-9]+)")

@@ -15,15 +15,12 @@ from jaxtyping import UInt8
 
 from aa_jax.media import tonemapping
 from aa_jax.media.errors import VideoError
+from aa_jax.media.pictures import WHITE, Colour
 
 if TYPE_CHECKING:
     import av
 
 Frame = UInt8[np.ndarray, "h w 3"]
-Colour = tuple[int, int, int]
-
-WHITE: Colour = (255, 255, 255)
-
 MAX_PIXELS = 1 << 25
 """Largest picture read: a little more than 8K video, 7680 x 4320."""
 

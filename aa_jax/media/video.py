@@ -22,6 +22,7 @@ from jaxtyping import Float, Int, UInt8
 
 from aa_jax.media import showing, timing, wholeness
 from aa_jax.media.errors import VideoError, failures, reason
+from aa_jax.media.pictures import WHITE, Colour
 from aa_jax.media.writing import SUFFIXES, check_suffix, check_writable, write_gif, write_video
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def read_video(
     path: str | Path,
     max_frames: int | None = None,
     *,
-    background: showing.Colour = showing.WHITE,
+    background: Colour = WHITE,
 ) -> tuple[Frames, float]:
     """Decodes a video as players show it, at a constant rate.
 
@@ -118,7 +119,7 @@ def read_video(
 
 @contextlib.contextmanager
 def open_video(
-    path: str | Path, *, steady: bool = False, background: showing.Colour = showing.WHITE
+    path: str | Path, *, steady: bool = False, background: Colour = WHITE
 ) -> Iterator[OpenVideo]:
     """Opens a video of any length to be read frame by frame, as players show it.
 
@@ -251,7 +252,7 @@ def _shown(
     path: Path,
     stream: av.VideoStream,
     decoded: Iterator[av.VideoFrame],
-    background: showing.Colour,
+    background: Colour,
 ) -> Iterator[Frame]:
     with _naming(path):
         for frame, look in _with_look(stream, decoded):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from aa_jax.files import counted
 from aa_jax.pose.layout import KeypointsError
 
 Number = int | str
@@ -38,7 +39,7 @@ def numbered_frames(
     """
     numbers = _numbers(found) if fill else None
     if numbers is None:
-        return sorted(found, key=_counted)
+        return sorted(found, key=lambda name: counted(str(name)))
     by_number = dict(zip(numbers, found, strict=True))
     first, last = min(numbers), max(numbers)
     if frames is not None:
@@ -80,15 +81,6 @@ def _numbers(found: list[Number]) -> list[int] | None:
         return None
     numbers = [int(part[place]) if len(part[place]) < 19 else -1 for part in parts]
     return numbers if len(set(numbers)) == len(numbers) else None
-
-
-def _counted(name: Number) -> list[tuple[int, str]]:
-    """Text and numbers in turn, text first; of two numbers the one with more digits is larger."""
-    parts = _DIGITS.split(str(name).casefold())
-    return [
-        (len(part.lstrip("0")) if index % 2 else 0, part.lstrip("0") if index % 2 else part)
-        for index, part in enumerate(parts)
-    ]
 
 
 def _shown(number: int) -> str:

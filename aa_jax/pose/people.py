@@ -10,7 +10,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,9 @@ _VISIBLE = 0.3
 _TRACKING_GATE = 0.5
 _LEAST_SIZE = 0.05
 
+_CROWDED = 0.1
+"""Share of frames with several people from which on a choice is worth a line."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class People:
@@ -42,6 +45,22 @@ class People:
     points: Float32[np.ndarray, "n 134 2"]
     scores: Float32[np.ndarray, "n 134"]
     found: int
+
+
+def warn_of_crowds(path: Path, found: Int[np.ndarray, " t"], report: Callable[[str], None]) -> None:
+    """Says that frames hold several people, of whom nobody has chosen one, if many do.
+
+    Args:
+      path: of the video or keypoints, for the line.
+      found: how many people are in each frame.
+      report: takes the line.
+    """
+    crowded = float((found > 1).mean())
+    if crowded > _CROWDED:
+        report(
+            f"warning: {path}: several people in {crowded:.0%} of the frames; the one seen best "
+            "in each is taken, --person tracked follows one through the clip"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from aa_jax.config import SkeletonConfig
 from aa_jax.pose.detection import Detector, detect_people, detect_picture, model_files
 from aa_jax.pose.drawing import draw_keypoints
 from aa_jax.pose.keypoints import Keypoints
+from aa_jax.pose.people import warn_of_crowds
 from aa_jax.pose.retargeting import Anchor, Method, retarget
 from aa_jax.pose.smoothing import Method as Smoothing
 from aa_jax.pose.smoothing import fill_gaps, smooth
@@ -32,7 +33,6 @@ Picture = UInt8[np.ndarray, "h w 3"]
 Report = Callable[[str], None]
 
 _OVERLAY_HEIGHT = 512
-_CROWDED = 0.1
 
 
 class DrivingError(ValueError):
@@ -102,11 +102,8 @@ def poses_from_video(
     found = people.people_found[frames]
     if not found.any():
         raise DrivingError(f"{video}: no person is found in its {len(frames)} frames")
-    if (crowded := float((found > 1).mean())) > _CROWDED and options.person == "best":
-        report(
-            f"warning: {video}: several people in {crowded:.0%} of the frames; the one seen best "
-            "in each is taken, --person tracked follows one through the clip"
-        )
+    if options.person == "best":
+        warn_of_crowds(video, found, report)
     driver = people.keypoints(track=options.person == "tracked")[frames]
     driver = dataclasses.replace(driver, fps=scan.fps)
     driver = smooth(fill_gaps(driver), options.smoothing)
@@ -116,7 +113,7 @@ def poses_from_video(
         character = detect_picture(reference, detector)
     fitted = _fit(driver, character, output, options, report)
     overlay = output.with_name(f"{output.stem}.overlay.mp4")
-    _write_overlay(overlay, video, frames, reference, driver, fitted, style)
+    _write_overlay(overlay, video, reference, driver, fitted, style)
     report(f"wrote {overlay}: driving video and reference with their skeletons")
     return _save(fitted, output)
 
@@ -179,13 +176,13 @@ def _save(keypoints: Keypoints, output: Path) -> Path:
 # --- the overlay --------------------------------------------------------------------------------
 
 
-def _write_overlay(path, video, frames, reference, driver, fitted, style) -> None:
+def _write_overlay(path, video, reference, driver, fitted, style) -> None:
     """Left the driving video, right the reference, each with the skeleton that belongs to it.
 
     Without retargeting the driver's skeleton lies on both, resized.
     """
     from aa_jax.media.pictures import resize
-    from aa_jax.media.video import write_video
+    from aa_jax.media.video import open_video, write_video
 
     sizes = [
         (round(picture.width / picture.height * _OVERLAY_HEIGHT), _OVERLAY_HEIGHT)
@@ -194,23 +191,13 @@ def _write_overlay(path, video, frames, reference, driver, fitted, style) -> Non
     still = resize(reference, *sizes[1])
 
     def pictures() -> Iterator[Picture]:
-        for t, frame in enumerate(_chosen(video, frames)):
-            left = _with_skeleton(resize(frame, *sizes[0]), driver[t : t + 1], style)
-            right = _with_skeleton(still, fitted[t : t + 1], style)
-            yield np.concatenate([left, right], axis=1)
+        with open_video(video, steady=True) as opened:
+            for t, frame in zip(range(len(driver)), opened.frames, strict=False):
+                left = _with_skeleton(resize(frame, *sizes[0]), driver[t : t + 1], style)
+                right = _with_skeleton(still, fitted[t : t + 1], style)
+                yield np.concatenate([left, right], axis=1)
 
     write_video(path, pictures(), driver.fps)
-
-
-def _chosen(video: Path, frames: np.ndarray) -> Iterator[Picture]:
-    """The frames of the given indices, which never go down but may repeat."""
-    from aa_jax.media.video import open_video
-
-    times = np.bincount(frames)
-    with open_video(video) as opened:
-        for count, frame in zip(times, opened.frames, strict=False):
-            for _ in range(count):
-                yield frame
 
 
 def _with_skeleton(picture: Picture, keypoints: Keypoints, style: SkeletonConfig) -> Picture:

@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt8
 
 from aa_jax import files
 from aa_jax.config import SkeletonConfig
-from aa_jax.media.pictures import resize
+from aa_jax.media.pictures import BLACK, resize
 from aa_jax.sampling import pose_flags
 from aa_jax.sampling.pipeline import SamplingError
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 FOLDER_FPS = 24.0
 """Frame rate of skeletons that carry none: a folder of pictures."""
-
-_CROWDED = 0.1
 
 
 class PosesError(ValueError):
@@ -114,13 +112,10 @@ def _fitted(request, output, progress, report) -> Path | Keypoints:
             return keypoints
     from aa_jax.sampling import driving
 
+    names = (field.name for field in dataclasses.fields(driving.DrivingOptions))
+    given = {name: getattr(source, name) for name in names}
     common = {
-        "options": driving.DrivingOptions(
-            person=source.person or "best",
-            smoothing=source.smoothing or "one_euro",
-            retargeting=source.retargeting or "bones",
-            anchor=source.anchor or "auto",
-        ),
+        "options": driving.DrivingOptions(**{name: x for name, x in given.items() if x}),
         "report": report,
     }
     if keypoints is not None:
@@ -143,6 +138,7 @@ def _fitted(request, output, progress, report) -> Path | Keypoints:
 def _keypoints_of(request: Request, report: Callable[[str], None]) -> Keypoints:
     """The person of keypoint files that is asked for, smoothed if that is asked for."""
     from aa_jax.pose.canvas import Canvas
+    from aa_jax.pose.people import warn_of_crowds
     from aa_jax.pose.reading import read_poses
     from aa_jax.pose.smoothing import fill_gaps, smooth
 
@@ -159,12 +155,8 @@ def _keypoints_of(request: Request, report: Callable[[str], None]) -> Keypoints:
         threshold=threshold,
         report=report,
     )
-    crowded = float((people > 1).mean())
-    if crowded > _CROWDED and source.person is None:
-        report(
-            f"warning: {source.path}: several people in {crowded:.0%} of the frames; the one seen "
-            "best in each is taken, --person tracked follows one through the clip"
-        )
+    if source.person is None:
+        warn_of_crowds(source.path, people, report)
     if source.smoothing in (None, "none"):
         return keypoints
     filled = fill_gaps(keypoints, threshold=threshold)
@@ -223,7 +215,7 @@ def _from_pictures(path: Path, width: int, height: int, max_frames: int | None):
         return _resized(_read_folder(path, max_frames), FOLDER_FPS, width, height)
     from aa_jax.media.video import open_video
 
-    with open_video(path, steady=True, background=(0, 0, 0)) as video:
+    with open_video(path, steady=True, background=BLACK) as video:
         frames = itertools.islice(video.frames, max_frames)
         return _resized(frames, video.fps, width, height)
 
@@ -237,7 +229,7 @@ def _resized(frames: Iterable[UInt8[np.ndarray, "y x 3"]], fps: float, width: in
 
 
 def _read_folder(path: Path, max_frames: int | None) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
-    from aa_jax.media.pictures import BLACK, SUFFIXES, read_picture
+    from aa_jax.media.pictures import SUFFIXES, read_picture
 
     paths = files.numbered(path, SUFFIXES)
     if not paths:

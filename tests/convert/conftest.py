@@ -79,8 +79,8 @@ def convert(capsys):
 def refused(capsys):
     """Runs a command line that must fail with one line, which it returns."""
 
-    def run(*argv, code=1):
-        assert main([str(arg) for arg in argv]) == code
+    def run(*argv):
+        assert main([str(arg) for arg in argv]) == 1
         err = capsys.readouterr().err
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err
