@@ -53,3 +53,11 @@ def respelled(argument: str, separator: Literal["_", "-"]) -> str:
     name, equals, value = argument.partition("=")
     other = "-" if separator == "_" else "_"
     return f"--{name[2:].replace(other, separator)}{equals}{value}"
+
+
+def size(text: str) -> tuple[int, int]:
+    """Width and height of `1280x720`, for an argument's `type`."""
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"must be a size such as 1280x720, got {text!r}")
+    return int(width), int(height)

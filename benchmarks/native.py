@@ -148,27 +148,11 @@ def _sampling(piece: str, name: str) -> Callable[[], Callable[[], Any]]:
 
 
 def _training(stage: workloads.Stage, name: str) -> Callable[[], Callable[[], Any]]:
-    import jax
-
-    from aa_jax.training import partitioning, program
+    from aa_jax.training import partitioning
 
     workload = workloads.WORKLOADS[name]
     config = workloads.run_config(workload, stage, workload.sizes[0])
-    rules = partitioning.make_partitioning(config)
-    state, frozen, batch = workloads.placed(config, rules)
-
-    def make():
-        train_step = program.TrainProgram(config, rules)
-        train_step.compile(state, frozen, batch)
-
-        def step():
-            nonlocal state
-            state, metrics = train_step(state, frozen, batch)
-            jax.block_until_ready((state, metrics))
-
-        return step
-
-    return make
+    return workloads.Training(config, partitioning.make_partitioning(config)).compiled
 
 
 MAKERS = {
@@ -184,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--workload", choices=("tiny", "cpu"), default="cpu", help="default: %(default)s")
     add("--pieces", nargs="+", choices=PIECES, default=PIECES, help="default: all")
-    add("--rounds", type=int, default=7, help="timed calls of each side; default: %(default)s")
+    add("--rounds", type=reporting.positive, default=7, help="timed calls; default: %(default)s")
     add("--json", type=Path, metavar="FILE", help="where to write all seconds")
     add("--markdown", action="store_true", help="write the table into docs/performance.md")
     return parser

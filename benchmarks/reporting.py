@@ -26,8 +26,8 @@ def parser(description: str) -> Parser:
     made = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--workload", choices=("tiny", "cpu", "gpu"), default="cpu", help="default: %(default)s")
-    add("--sizes", type=_positive, nargs="+", metavar="SIDE", help="pictures; default: all it has")
-    add("--rounds", type=_positive, default=3, help="timed calls per side; default: %(default)s")
+    add("--sizes", type=positive, nargs="+", metavar="SIDE", help="pictures; default: all it has")
+    add("--rounds", type=positive, default=3, help="timed calls per side; default: %(default)s")
     add("--sides", nargs="+", choices=SIDES[1:], default=SIDES[1:], help="default: both")
     add(
         "--channels_last",
@@ -55,8 +55,9 @@ def parse(made: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     return flags
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+def positive(text: str) -> int:
+    """A whole number from 1 up, for an argument's `type`."""
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text}")
     return int(text)
 

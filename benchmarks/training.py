@@ -55,25 +55,17 @@ def _ours(config: RunConfig) -> Task:
     from aa_jax import runtime
 
     runtime.prepare()
-    import jax
-
     from aa_jax.kernels import attention as attention_kernels
     from aa_jax.training import flops, partitioning, program
     from benchmarks import workloads
 
     rules = partitioning.make_partitioning(config)
-    state, frozen, batch = workloads.placed(config, rules)
-    train_step = program.TrainProgram(config, rules)
-    train_step.compile(state, frozen, batch)
-
-    def step():
-        nonlocal state
-        state, metrics = train_step(state, frozen, batch)
-        jax.block_until_ready((state, metrics))
-
+    training = workloads.Training(config, rules)
+    step = training.compiled()
     plain = dataclasses.replace(config, train=dataclasses.replace(config.train, remat="none"))
     with attention_kernels.using("xla"):  # which recomputes nothing
-        traced = program.TrainProgram(plain, rules).trace(state, frozen, batch)
+        made = program.TrainProgram(plain, rules)
+        traced = made.trace(training.state, training.frozen, training.batch)
     return Task(step, flops.count(traced.jaxpr))
 
 

@@ -6,6 +6,7 @@ Everything is drawn from seed 0: speed does not depend on what weights and pictu
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -226,6 +227,29 @@ def placed(config: RunConfig, rules: Partitioning) -> tuple[Any, Any, dict[str, 
         rules.place_params(frozen),
         rules.place_batch(batch(config), config.train.batch_size),
     )
+
+
+class Training:
+    """A run at its first step: what `placed` returns, and programs that go on from there."""
+
+    def __init__(self, config: RunConfig, rules: Partitioning) -> None:
+        self._config, self._rules = config, rules
+        self.state, self.frozen, self.batch = placed(config, rules)
+
+    def compiled(self) -> Callable[[], None]:
+        """One training step after the other, on the same batch; all programs share one state."""
+        import jax
+
+        from aa_jax.training import program
+
+        train_step = program.TrainProgram(self._config, self._rules)
+        train_step.compile(self.state, self.frozen, self.batch)
+
+        def step() -> None:
+            self.state, metrics = train_step(self.state, self.frozen, self.batch)
+            jax.block_until_ready((self.state, metrics))
+
+        return step
 
 
 def draws(config: RunConfig, example_ids: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,11 +2,12 @@
 
 import pytest
 
-from aa_jax.arguments import Parser
+from aa_jax.arguments import Parser, size
 
 
 def parser():
     parser = Parser(prog="sample.py")
+    parser.add_argument("--size", type=size)
     parser.add_argument("--output")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--gif", action="store_true")
@@ -26,3 +27,16 @@ def test_a_flag_is_no_value(given, capsys):
         parser().parse_args(given)
     assert stopped.value.code == 2
     assert "--output: expected one argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1280x720", "1280X720"])
+def test_sizes(text):
+    assert parser().parse_args(["--size", text]).size == (1280, 720)
+
+
+@pytest.mark.parametrize("text", ["1280", "x", "0x4", "4x-1", "4x4x4", "1e3x4", "", "²x2"])
+def test_what_is_no_size(text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args([f"--size={text}"])
+    assert stopped.value.code == 2
+    assert f"must be a size such as 1280x720, got {text!r}" in capsys.readouterr().err

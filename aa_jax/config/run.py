@@ -161,6 +161,13 @@ class TrainConfig:
         """Steps that the learning rate rises in this run; `warmup_steps`, but no more than all."""
         return min(self.warmup_steps, self.steps)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a run does otherwise than its config says, a line each."""
+        if self.warmup == self.warmup_steps:
+            return ()
+        return (f"train.warmup_steps={self.warmup_steps} is cut to the run's {self.steps} steps",)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshConfig:

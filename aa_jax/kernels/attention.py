@@ -31,7 +31,7 @@ from aa_jax.kernels import fused_attention, plain_attention, sharding
 from aa_jax.kernels.cpu import attention as cpu_attention
 from aa_jax.kernels.cpu.native import library
 from aa_jax.kernels.cpu.native.attention import MOST_CHANNELS
-from aa_jax.kernels.target import on_one_cpu, shared_forms, target
+from aa_jax.kernels.target import Target, on_one_cpu, shared_forms, target
 
 LONG = 2**13
 """Scores per head (queries times keys) from which on there is a choice of kernels."""
@@ -42,13 +42,11 @@ class Call:
     """What decides which kernel a call can take.
 
     Attributes:
-      platform: `cpu`, `gpu`, `tpu`: what the program is traced for.
-      capability: CUDA compute capability of the GPUs, such as 9.0; 0: they are not NVIDIA's.
+      device: what the program is traced for.
       divided: whether several devices divide the samples.
     """
 
-    platform: str
-    capability: float = 0.0
+    device: Target
     dtype: DTypeLike
     head_dim: int
     divided: bool = False
@@ -68,8 +66,8 @@ class Kernel:
 
 
 def _by_head_obstacle(call: Call) -> str:
-    if call.platform != "cpu":
-        return f"runs on CPUs, not on {call.platform}"
+    if call.device.platform != "cpu":
+        return f"runs on CPUs, not on {call.device.platform}"
     # Devices that divide the samples cannot take them in turn.
     return "takes samples in turn, which devices divide" if call.divided else ""
 
@@ -87,21 +85,21 @@ def _short_obstacle(call: Call) -> str:
 
 
 def _cudnn_obstacle(call: Call) -> str:
-    if call.platform != "gpu" or not call.capability:
-        return f"runs on NVIDIA GPUs, not on {call.platform}"
-    if call.capability < 8:
-        return f"needs compute capability 8.0, the GPU has {call.capability}"
+    if call.device.platform != "gpu" or not call.device.capability:
+        return f"runs on NVIDIA GPUs, not on {call.device.platform}"
+    if call.device.capability < 8:
+        return f"needs compute capability 8.0, the GPU has {call.device.capability}"
     if jnp.dtype(call.dtype) not in (jnp.bfloat16, jnp.float16):
         return f"computes in bfloat16 or float16, not in {jnp.dtype(call.dtype)}"
-    largest = 256 if call.capability >= 9 else 128
+    largest = 256 if call.device.capability >= 9 else 128
     if call.head_dim > largest or call.head_dim % 8:
         return f"takes heads of multiples of 8 up to {largest} channels, not of {call.head_dim}"
     return ""
 
 
 def _pallas_obstacle(call: Call) -> str:
-    if call.platform != "tpu":
-        return f"runs on TPUs, not on {call.platform}"
+    if call.device.platform != "tpu":
+        return f"runs on TPUs, not on {call.device.platform}"
     if jnp.dtype(call.dtype) not in (jnp.bfloat16, jnp.float32):
         return f"computes in bfloat16 or float32, not in {jnp.dtype(call.dtype)}"
     return ""
@@ -130,14 +128,7 @@ saves_results = jax.checkpoint_policies.save_from_both_policies(
 
 def call_for(q: Float[Array, "b s n d"]) -> Call:
     """The call of these queries in the program that is being traced."""
-    platform, capability = target()
-    return Call(
-        platform=platform,
-        capability=capability,
-        dtype=q.dtype,
-        head_dim=q.shape[-1],
-        divided=sharding.on_mesh(),
-    )
+    return Call(device=target(), dtype=q.dtype, head_dim=q.shape[-1], divided=sharding.on_mesh())
 
 
 def choose(call: Call, wanted: str = "auto") -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from aa_jax import files
+from aa_jax.media import streams
 from aa_jax.media.errors import VideoError, failures, reason
 
 if TYPE_CHECKING:
@@ -89,9 +90,8 @@ def _sound_of(source: Path) -> tuple[str, float]:
         heard = container.streams.audio[0].codec_context
         if heard is None:
             raise VideoError("its codec is unknown")
-        cover = av.stream.Disposition.attached_pic
-        shown = [s for s in container.streams.video if not s.disposition & cover]
-        first = next(container.decode(shown[0]), None) if shown else None
+        shown = streams.moving_pictures(container)
+        first = next(container.decode(shown), None) if shown else None
         return heard.name, (first and first.time) or 0.0
 
 

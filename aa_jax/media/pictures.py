@@ -56,9 +56,9 @@ def read_picture(path: str | Path, background: Colour = WHITE) -> Picture:
       PictureError: the file is missing, damaged or no readable picture.
     """
     path = Path(path)
+    if path.is_dir():
+        raise PictureError(f"{path}: is a folder, where a picture is wanted")
     try:
-        if path.is_dir():
-            raise PictureError(f"{path}: is a folder, where a picture is wanted")
         data = path.read_bytes()
     except FileNotFoundError:
         raise PictureError(f"{path}: no such picture") from None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from aa_jax.media import showing, timing, wholeness
+from aa_jax.media import showing, streams, timing, wholeness
 from aa_jax.media.errors import VideoError, failures, reason
 from aa_jax.media.pictures import WHITE, Colour
 from aa_jax.media.writing import SUFFIXES, check_suffix, check_writable, write_gif, write_video
@@ -76,6 +76,13 @@ class VideoScan:
         if not self.variable:
             return np.arange(len(self.times))
         return timing.moments(self.times, self.fps)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done to show it at a constant rate, a line each: `changes`, and of its rate."""
+        if not self.variable:
+            return self.changes
+        return *self.changes, f"variable frame rate, brought to {self.fps:.4g} frames per second"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,16 +208,12 @@ def _open(path: str | Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoF
     except failures() as error:
         raise VideoError(f"{path}: no video that can be read ({reason(error)})") from None
     with container, _naming(path):
-        cover = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & cover]
-        if not streams:
+        stream = streams.moving_pictures(container)
+        if stream is None:
             raise VideoError(f"{path}: holds no video stream")
-        stream = streams[0]
         if stream.codec_context is None:
             raise VideoError(f"{path}: is of a codec that cannot be decoded")
         showing.check_size(stream.codec_context.width, stream.codec_context.height)
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(showing.MAX_PIXELS)}
         yield stream, _decode(path, container, stream)
 
 
@@ -219,7 +222,8 @@ def _decode(
 ) -> Iterator[av.VideoFrame]:
     done = 0
     try:
-        for frame in container.decode(stream):
+        options = {"max_pixels": str(showing.MAX_PIXELS)}
+        for frame in streams.decoded(container, stream, options):
             if frame.is_corrupt:
                 raise VideoError(f"{path}: damaged after frame {done}")
             yield frame

@@ -90,7 +90,7 @@ def read_poses(
     """One person's keypoints of a file of any kind, `.npz` included, which holds one person.
 
     Args:
-      path: see `holds_keypoints`.
+      path: an `.npz`, a `.json`, or a folder of one `.json` per frame.
       track: of several people follow one through the clip; otherwise every frame takes the one with
         the highest mean body score.
       most_frames: use at most so many frames, from the first.
@@ -102,7 +102,7 @@ def read_poses(
     """
     if not path.exists():
         raise KeypointsError(f"{path}: no such file or folder of keypoints")
-    if not holds_keypoints(path):
+    if not (path.is_dir() or holds_keypoints(path)):
         raise KeypointsError(
             f"{path}: unknown kind of keypoints; give .npz, .json or a folder of *_keypoints.json"
         )
@@ -121,7 +121,9 @@ def read_poses(
 
 def holds_keypoints(path: Path) -> bool:
     """Whether a path is a file of keypoints by its name, or a folder that holds such files."""
-    return path.is_dir() or path.suffix.lower() in (".npz", SUFFIX)
+    if path.is_dir():
+        return bool(json_files(path))
+    return path.suffix.lower() in (".npz", SUFFIX)
 
 
 def _content(path: Path, frames: int | None) -> Content:

@@ -96,6 +96,8 @@ def poses_from_video(
         detector = Detector(*model_files(dwpose))
         report(f"the pose detector runs on the {detector.device}")
     scan = scan_video(video)
+    for note in scan.notes:
+        report(f"{video}: {note}")
     frames = scan.steady_frames[:max_frames]
     report(f"detecting poses in {len(frames)} frames of {video}")
     people = detect_people(video, detector, progress=progress, max_frames=int(frames[-1]) + 1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aa_jax.arguments import Parser, respelled
+from aa_jax.arguments import Parser, respelled, size
 
 DESCRIPTION = """\
 Animates a character: one reference picture and a sequence of poses become a video.
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--poses_size",
-        type=_size,
+        type=size,
         metavar="WIDTHxHEIGHT",
         help="pixels of the pictures in which the points of --poses were measured, for files that "
         "do not say so, as OpenPose's; default: the reference picture's",
@@ -226,13 +226,6 @@ def _colour(text: str) -> tuple[int, int, int]:
         return parse_colour(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"must be a size such as 1280x720, got {text!r}")
-    return int(width), int(height)
 
 
 def _count(text: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from aa_jax.config import ConfigError
 from aa_jax.files import numbered
 from aa_jax.media.pictures import SUFFIXES as PICTURE_SUFFIXES
+from aa_jax.pose.reading import OPENPOSE_SUFFIX, SUFFIX, holds_keypoints
 
 if TYPE_CHECKING:
     from aa_jax.sampling.request import PoseSource
@@ -35,17 +36,15 @@ _NO_EFFECT: dict[Kind, dict[str, str]] = {
 
 def kind_of(path: Path) -> Kind:
     """What a file or folder of `--poses` holds, by its name and the names in it."""
-    if path.is_dir():
-        if numbered(path, ["_keypoints.json"]):
-            return "people"
-        pictures, json = numbered(path, PICTURE_SUFFIXES), numbered(path, [".json"])
-        if pictures and json:
-            raise ConfigError(
-                f"--poses {path}: holds both pictures and .json files; give a folder of one kind"
-            )
-        return "people" if json else "pictures"
-    kinds: dict[str, Kind] = {".npz": "one person", ".json": "people"}
-    return kinds.get(path.suffix.lower(), "pictures")
+    if not holds_keypoints(path):
+        return "pictures"
+    if not path.is_dir():
+        return "people" if path.suffix.lower() == SUFFIX else "one person"
+    if not numbered(path, [OPENPOSE_SUFFIX]) and numbered(path, PICTURE_SUFFIXES):
+        raise ConfigError(
+            f"--poses {path}: holds both pictures and .json files; give a folder of one kind"
+        )
+    return "people"
 
 
 def check(source: PoseSource) -> None:

@@ -88,6 +88,7 @@ def skeletons_of(
         height=request.height,
         style=request.config.skeleton,
         max_frames=request.most_frames,
+        report=report,
     )
     if len(skeletons) < request.least_frames:
         raise SamplingError(
@@ -180,6 +181,7 @@ def load_skeletons(
     height: int,
     style: SkeletonConfig,
     max_frames: int | None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> tuple[UInt8[np.ndarray, "t h w 3"] | DrawnSkeletons, float, float]:
     """Skeleton pictures of any source of poses.
 
@@ -190,6 +192,7 @@ def load_skeletons(
       height: of the pictures returned, pixels.
       style: how keypoints are drawn.
       max_frames: use at most so many frames, from the start; None: all.
+      report: takes lines about what is done to a video to show it.
 
     Returns:
       Pictures uint8 [t, height, width, 3] (those of keypoints are drawn when indexed), frames per
@@ -202,19 +205,27 @@ def load_skeletons(
         if not path.exists():
             raise PosesError(f"{path}: no such file or folder of poses")
         if pose_flags.kind_of(path) == "pictures":
-            return _from_pictures(path, width, height, max_frames)
+            return _from_pictures(path, width, height, max_frames, report)
         source = Keypoints.load(path)
     keypoints = source[:max_frames]
     skeletons = DrawnSkeletons(keypoints, width, height, style)
     return skeletons, keypoints.fps, keypoints.width / keypoints.height
 
 
-def _from_pictures(path: Path, width: int, height: int, max_frames: int | None):
+def _from_pictures(
+    path: Path,
+    width: int,
+    height: int,
+    max_frames: int | None,
+    report: Callable[[str], None],
+):
     """Pictures resized one by one: those of a long video do not fit in memory at their size."""
     if path.is_dir():
         return _resized(_read_folder(path, max_frames), FOLDER_FPS, width, height)
-    from aa_jax.media.video import open_video
+    from aa_jax.media.video import open_video, scan_video
 
+    for note in scan_video(path).notes:
+        report(f"{path}: {note}")
     with open_video(path, steady=True, background=BLACK) as video:
         frames = itertools.islice(video.frames, max_frames)
         return _resized(frames, video.fps, width, height)

@@ -52,8 +52,8 @@ def run(config: RunConfig, folder: Path) -> Path | None:
     partition = partitioning.make_partitioning(config)
     workdir.claim(config, folder)
     say(partitioning.describe(partition))
-    if config.train.warmup < config.train.warmup_steps:
-        say(f"train.warmup_steps={config.train.warmup_steps} is cut to the run's {last_step} steps")
+    for note in config.train.notes:
+        say(note)
 
     params = initial_params(config)
     latents = latent_cache.find(config, params)

@@ -152,6 +152,7 @@ def describe(config: RunConfig, *, compiled: bool = False) -> str:
     latents = find_latents(config)
     plan = make_plan(config, latents)
     lines = [f"{config.name}: {config.train.steps} steps of {config.train.batch_size} examples"]
+    lines += config.train.notes
     if latents:
         lines.append(f"latents are read from {latents.folder}")
     lines += ["", "parameters"]

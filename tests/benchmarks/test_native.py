@@ -15,6 +15,13 @@ def test_ratios_are_those_of_neighbouring_rounds():
     assert native.ratios(seconds, "without attention") == [2.0, 1.5, 1.0]
 
 
+def test_no_rounds_are_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        native.main(["--rounds=0"])
+    assert stopped.value.code == 2
+    assert "must be a whole number from 1 up, got 0" in capsys.readouterr().err
+
+
 @needs_compiler
 @pytest.mark.parametrize("piece", ["decode", pytest.param("stage1", marks=pytest.mark.slow)])
 def test_a_piece_is_a_row_of_every_side(piece, tmp_path, capsys, monkeypatch):

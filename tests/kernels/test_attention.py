@@ -15,7 +15,7 @@ from aa_jax.config import ConfigError
 from aa_jax.kernels import fused_attention, plain_attention
 from aa_jax.kernels.attention import Call, attention, choose, using
 from aa_jax.kernels.cpu import attention as cpu_attention
-from aa_jax.kernels.target import target
+from aa_jax.kernels.target import Target, target
 
 RUNNABLE = {
     "xla": plain_attention.xla,
@@ -73,9 +73,8 @@ def test_bfloat16_attention_has_a_float32_softmax(name):
 
 # --- the choice ---------------------------------------------------------------------------------
 
-HOPPER, AMPERE = {"platform": "gpu", "capability": 9.0}, {"platform": "gpu", "capability": 8.0}
-TURING, AMD = {"platform": "gpu", "capability": 7.5}, {"platform": "gpu"}
-CPU, TPU = {"platform": "cpu"}, {"platform": "tpu"}
+HOPPER, AMPERE, TURING = (Target("gpu", capability) for capability in (9.0, 8.0, 7.5))
+AMD, CPU, TPU = Target("gpu"), Target("cpu"), Target("tpu")
 
 
 @pytest.mark.parametrize(
@@ -98,12 +97,10 @@ CPU, TPU = {"platform": "cpu"}, {"platform": "tpu"}
         pytest.param(CPU, "float32", 160, "native", marks=needs_compiler),
         (CPU, "float32", 512, "by_head"),
         (CPU, "float64", 40, "by_head"),
-        (CPU | {"divided": True}, "float32", 40, "xla"),
-        (HOPPER | {"divided": True}, "bfloat16", 40, "cudnn"),
     ],
 )
 def test_calls_take_the_fastest_kernel_that_can(device, dtype, head_dim, chosen):
-    assert choose(Call(dtype=dtype, head_dim=head_dim, **device)) == chosen
+    assert choose(Call(device=device, dtype=dtype, head_dim=head_dim)) == chosen
 
 
 @pytest.mark.parametrize(
@@ -118,13 +115,22 @@ def test_calls_take_the_fastest_kernel_that_can(device, dtype, head_dim, chosen)
         ("native", TPU, "float32", 40, "runs on CPUs, not on tpu"),
         ("native", CPU, "float64", 40, "computes in float32, not in float64"),
         ("native", CPU, "float32", 512, "up to 256 channels, not of 512"),
-        ("by_head", CPU | {"divided": True}, "float32", 40, "takes samples in turn"),
         ("pallas", TPU, "float16", 40, "computes in bfloat16 or float32, not in float16"),
     ],
 )
 def test_a_kernel_that_cannot_is_refused_by_name(wanted, device, dtype, head_dim, message):
     with pytest.raises(ConfigError, match=f"AA_JAX_ATTENTION={wanted}: .*{message}"):
-        choose(Call(dtype=dtype, head_dim=head_dim, **device), wanted)
+        choose(Call(device=device, dtype=dtype, head_dim=head_dim), wanted)
+
+
+def test_samples_that_devices_divide_are_not_taken_in_turn():
+    on_cpus = Call(device=CPU, dtype="float32", head_dim=40, divided=True)
+    on_gpus = Call(device=HOPPER, dtype="bfloat16", head_dim=40, divided=True)
+
+    assert choose(on_cpus) == "xla"
+    assert choose(on_gpus) == "cudnn"
+    with pytest.raises(ConfigError, match="takes samples in turn"):
+        choose(on_cpus, "by_head")
 
 
 def test_frames_of_a_clip_attend_plainly_whatever_is_wanted(taken, monkeypatch):

@@ -246,6 +246,17 @@ def test_a_cover_picture_is_no_video(tmp_path):
         scan_video(path)
 
 
+def test_all_pictures_of_a_sequence_are_read_not_the_one_before_them(tmp_path):
+    if ".avif" not in Image.registered_extensions():
+        pytest.skip("this Pillow has no AVIF")
+    pictures = [Image.fromarray(frame) for frame in moving_picture(5)]
+    path = tmp_path / "a.avif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=50, quality=95)
+    frames, fps = read_video(path)
+    assert (len(frames), fps) == (5, 20)
+    assert np.abs(frames.astype(int) - moving_picture(5)).mean() < 4
+
+
 def test_key_frames_come_as_often_as_asked(tmp_path):
     write_video(tmp_path / "a.mp4", moving_picture(24), 24, keyframe_every=8)
     with av.open(str(tmp_path / "a.mp4")) as container:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from stick_figures import TYPICAL, limb_lengths, moving_figure
+from video_files import EIGHT, set_matrix
 
 from aa_jax import runtime, weights
 from aa_jax.config import SkeletonConfig
@@ -124,6 +125,12 @@ def test_overlay_and_ratios_are_saved_beside_the_result(drive, tmp_path):
         "me.poses.npz",
         "me.retargeting.json",
     ]
+
+
+def test_what_is_done_to_the_video_is_told(drive, video):
+    set_matrix(video, EIGHT["mirrored"])
+    _, lines = drive()
+    assert f"{video}: mirrored left to right" in lines
 
 
 def test_without_retargeting_the_drivers_own_poses(drive, clip, tmp_path):

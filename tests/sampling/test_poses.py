@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from video_files import EIGHT, set_matrix
 
 from aa_jax.config import SkeletonConfig
 from aa_jax.media.video import read_video, write_video
@@ -21,8 +22,9 @@ def keypoints():
     return Keypoints(body=body, body_scores=np.ones((5, 18)), width=64, height=64, fps=12)
 
 
-def load(path, max_frames=None, width=64, height=64):
-    return load_skeletons(path, width=width, height=height, style=STYLE, max_frames=max_frames)
+def load(path, max_frames=None, width=64, height=64, **settings):
+    size = {"width": width, "height": height}
+    return load_skeletons(path, **size, style=STYLE, max_frames=max_frames, **settings)
 
 
 def test_keypoints_are_drawn(tmp_path, keypoints):
@@ -91,6 +93,15 @@ def test_skeleton_video(tmp_path, keypoints):
     skeletons, fps, _ = load(tmp_path / "a.mp4", max_frames=3)
     np.testing.assert_array_equal(skeletons, read_video(tmp_path / "a.mp4")[0][:3])
     assert fps == 8
+
+
+def test_what_is_done_to_a_skeleton_video_is_told(tmp_path, keypoints):
+    path = tmp_path / "a.mp4"
+    write_video(path, draw_keypoints(keypoints, 64, 64, STYLE), 8)
+    set_matrix(path, EIGHT["upside down"])
+    lines = []
+    load(path, report=lines.append)
+    assert lines == [f"{path}: turned by 180 degrees to stand upright"]
 
 
 def test_missing_or_empty_sources_are_named(tmp_path):

@@ -58,6 +58,12 @@ def test_describe_names_networks_flops_and_memory():
         assert part in text
 
 
+def test_what_a_run_cuts_is_told_before_it(tmp_path):
+    assert "train.warmup_steps=9 is cut to the run's 4 steps" in plan.describe(
+        tiny_config(warmup_steps=9)
+    )
+
+
 def latents(embeds):
     """Where they lie does not matter to a plan."""
     return LatentCache(pathlib.Path("DATA/latents/16x16"), "train", embeds)

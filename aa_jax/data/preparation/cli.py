@@ -115,7 +115,7 @@ def _detector(flags: argparse.Namespace):
         track=flags.person == "tracked",
         threads=max(1, cores // max(flags.workers, 1)),
     )
-    poses.open_detector(settings)
+    print(f"the pose detector runs on the {poses.open_detector(settings).device}")
     return settings
 
 

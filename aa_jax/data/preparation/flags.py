@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from aa_jax.arguments import Parser, respelled
+from aa_jax.arguments import Parser, respelled, size
 from aa_jax.data.preparation.filters import Rules
 from aa_jax.data.preparation.layouts import LAYOUTS
 from aa_jax.data.preparation.media import MediaSettings
@@ -101,7 +101,7 @@ def _add_poses(add) -> None:
     )
     add(
         "--poses-size",
-        type=_size,
+        type=size,
         metavar="WIDTHxHEIGHT",
         help="pixels of the pictures in which the points of --keypoints-from were measured, for "
         "files that do not say so, as OpenPose's; default: the video's",
@@ -204,7 +204,7 @@ def _add_latents(add) -> None:
     add("--height", type=_positive, metavar="PIXELS", help="as data.height; default: the weights'")
     add(
         "--buckets",
-        type=_size,
+        type=size,
         nargs="+",
         default=[],
         metavar="WIDTHxHEIGHT",
@@ -216,13 +216,6 @@ def _add_latents(add) -> None:
         default="float32",
         help="of the computation, as train.dtype; default: %(default)s",
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.partition("x")
-    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"must be sizes such as 768x512, got {text!r}")
-    return int(width), int(height)
 
 
 def _whole(text: str) -> int:

@@ -135,9 +135,7 @@ def _poses(
 
 
 def _notes(scan: VideoScan, settings: media.MediaSettings) -> list[str]:
-    notes = list(scan.changes)
-    if scan.variable:
-        notes.append(f"variable frame rate, brought to {scan.fps:.4g} frames per second")
+    notes = list(scan.notes)
     if min(scan.width, scan.height) > settings.short_side:
         size = f"{scan.width}x{scan.height} pixels"
         notes.append(f"{size}, shrunk to {settings.short_side} on the shorter side")

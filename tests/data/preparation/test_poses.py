@@ -74,7 +74,7 @@ def test_frames_that_results_leave_out(given):
         (("--keypoints-from=.", "--dwpose=x"), "--dwpose has no effect with --keypoints-from"),
         (("--keypoints-from=.", "--provider=cpu"), "--provider has no effect with"),
         (("--poses-size=3x4",), "--poses-size has no effect without --keypoints-from"),
-        (("--keypoints-from=.", "--poses-size=0x4"), "must be sizes such as 768x512, got '0x4'"),
+        (("--keypoints-from=.", "--poses-size=0x4"), "must be a size such as 1280x720, got '0x4'"),
     ],
 )
 def test_flags_without_effect_are_refused(flags, message, tmp_path, capsys):

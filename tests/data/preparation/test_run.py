@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import puppet_videos
 import pytest
+from dwpose_models import write_detector, write_pose
 from puppet_videos import prepare
 
 from aa_jax.data.dataset import open_dataset
@@ -321,7 +322,7 @@ def test_detected_poses_are_kept_in_the_cache(tmp_path, monkeypatch):
         (["--videos", "V", "--output", "D", "--max_empty", "2"], "a number from 0 to 1"),
         (
             ["--output", "D", "--cache-latents", "--weights", "W", "--buckets", "8by8"],
-            "must be sizes such as 768x512",
+            "must be a size such as 1280x720",
         ),
     ],
 )
@@ -334,6 +335,18 @@ def test_mistakes_in_flags_are_named_in_one_line(flags, message, capsys, tmp_pat
     assert len(lines) == 1
     assert message in lines[0]
     assert not os.listdir(tmp_path)
+
+
+def test_the_detector_says_where_it_runs(tmp_path, capsys):
+    from aa_jax.data.preparation import cli
+
+    models = tmp_path / "models"
+    models.mkdir()
+    write_detector(models / "yolox_l.onnx", [(0, 0, 600, 600, 0.9)])
+    write_pose(models / "dw-ll_ucoco_384.onnx")
+    flags = [f"--videos={models}", f"--output={tmp_path / 'out'}", f"--dwpose={models}"]
+    assert cli.main([*flags, "--provider=cpu"]) == 1  # there are no videos
+    assert capsys.readouterr().out == "the pose detector runs on the cpu\n"
 
 
 def test_missing_models_are_named_before_anything_is_done(tmp_path, video_folder, capsys):
