@@ -19,17 +19,29 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(self._joined(args), namespace)
 
     def _joined(self, arguments: Sequence[str] | None) -> list[str]:
-        """Arguments with `--output -x.mp4` as `--output=-x.mp4`: a name may begin with a dash."""
+        """Arguments with `--output -x.mp4` as `--output=-x.mp4`: a name may begin with a dash.
+
+        None may be empty, as shells make those of variables that are not set.
+        """
         joined: list[str] = []
         for argument in sys.argv[1:] if arguments is None else arguments:
-            action = self._option_string_actions.get(joined[-1]) if joined else None
-            takes_one = action is not None and action.nargs is None
+            takes_one = bool(joined) and self._takes_one(joined[-1])
             dashed = argument.startswith("-") and not argument.startswith("--")
+            name, equals, value = argument.partition("=")
+            if takes_one and not argument:
+                self.error(f"argument {joined[-1]}: is empty; give a value or leave it out")
+            if equals and not value and self._takes_one(name):
+                self.error(f"argument {name}: is empty; give a value or leave it out")
             if takes_one and dashed and argument not in self._option_string_actions:
                 joined[-1] += f"={argument}"
             else:
                 joined.append(argument)
         return joined
+
+    def _takes_one(self, name: str) -> bool:
+        """Whether an argument is the name of a flag that a single value follows."""
+        action = self._option_string_actions.get(name)
+        return action is not None and action.nargs is None
 
     def format_help(self) -> str:
         return as_called(super().format_help())

@@ -29,12 +29,20 @@ def test_a_flag_is_no_value(given, capsys):
     assert "--output: expected one argument" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [["--output", ""], ["--output="]])
+def test_no_value_is_empty(given, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args([*given, "--gif"])
+    assert stopped.value.code == 2
+    assert "argument --output: is empty; give a value or leave it out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["1280x720", "1280X720"])
 def test_sizes(text):
     assert parser().parse_args(["--size", text]).size == (1280, 720)
 
 
-@pytest.mark.parametrize("text", ["1280", "x", "0x4", "4x-1", "4x4x4", "1e3x4", "", "²x2"])
+@pytest.mark.parametrize("text", ["1280", "x", "0x4", "4x-1", "4x4x4", "1e3x4", "²x2"])
 def test_what_is_no_size(text, capsys):
     with pytest.raises(SystemExit) as stopped:
         parser().parse_args([f"--size={text}"])

@@ -7,7 +7,7 @@ import functools
 import io
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,23 @@ def read_picture(path: str | Path, background: Colour = WHITE) -> Picture:
     except Exception as error:  # broken bytes provoke whatever they hit upon
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PictureError(f"{path}: damaged, or no picture that is read: {reason}") from None
+
+
+def read_frames(paths: Iterable[Path], background: Colour = WHITE) -> Iterator[Picture]:
+    """The frames of a clip that are a picture each, one at a time, by `read_picture`.
+
+    Raises:
+      PictureError: as `read_picture`, or one has another size than the first.
+    """
+    first = None
+    for path in paths:
+        picture = read_picture(path, background)
+        size = picture.shape[1::-1]
+        first = first or size
+        if size != first:
+            sizes = "{}x{}) than the first frame ({}x{}".format(*size, *first)
+            raise PictureError(f"{path}: has another size ({sizes})")
+        yield picture
 
 
 def _decode(data: bytes, background: Colour, path: Path) -> Picture:

@@ -240,9 +240,9 @@ def _resized(frames: Iterable[UInt8[np.ndarray, "y x 3"]], fps: float, width: in
 
 
 def _read_folder(path: Path, max_frames: int | None) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
-    from aa_jax.media.pictures import SUFFIXES, read_picture
+    from aa_jax.media.pictures import SUFFIXES, read_frames
 
     paths = files.numbered(path, SUFFIXES)
     if not paths:
         raise PosesError(f"{path}: holds no pictures and no *_keypoints.json, so no poses")
-    yield from (read_picture(file, background=BLACK) for file in paths[:max_frames])
+    yield from read_frames(paths[:max_frames], BLACK)

@@ -8,6 +8,7 @@ from PIL import Image
 from video_files import EIGHT, set_matrix
 
 from aa_jax.config import SkeletonConfig
+from aa_jax.media.pictures import PictureError
 from aa_jax.media.video import read_video, write_video
 from aa_jax.pose.drawing import draw_keypoints
 from aa_jax.pose.keypoints import Keypoints
@@ -74,6 +75,15 @@ def test_skeletons_without_a_canvas_stand_on_black(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "1.png")
     skeletons, _, _ = load(tmp_path, width=8, height=8)
     np.testing.assert_array_equal(skeletons[0], pixels[..., :3])
+
+
+def test_pictures_of_different_sizes_are_no_clip(tmp_path):
+    for name, width in (("1", 40), ("2", 40), ("10", 80)):
+        Image.new("RGB", (width, 20)).save(tmp_path / f"{name}.png")
+    message = r"10\.png: has another size \(80x20\) than the first frame \(40x20\)"
+    with pytest.raises(PictureError, match=message):
+        load(tmp_path)
+    assert len(load(tmp_path, max_frames=2)[0]) == 2
 
 
 def test_openpose_frames_come_in_natural_order(tmp_path):

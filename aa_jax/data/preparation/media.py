@@ -67,12 +67,6 @@ def scan(path: Path) -> video.VideoScan:
     if not path.is_dir():
         return video.scan_video(path)
     sizes = [frame.shape[1::-1] for frame in frames(path)]
-    for index, size in enumerate(sizes):
-        if size != sizes[0]:
-            raise video.VideoError(
-                f"{path}: frame {index} has another size ({size[0]}x{size[1]}) than the first "
-                f"({sizes[0][0]}x{sizes[0][1]})"
-            )
     times = np.arange(len(sizes)) / FOLDER_FPS
     return video.VideoScan(*sizes[0], 0, times, FOLDER_FPS, variable=False)
 
@@ -80,7 +74,7 @@ def scan(path: Path) -> video.VideoScan:
 def frames(path: Path) -> Iterator[Picture]:
     """Upright RGB frames, one at a time."""
     if path.is_dir():
-        yield from map(pictures.read_picture, picture_files(path))
+        yield from pictures.read_frames(picture_files(path))
     else:
         with video.open_video(path) as opened:
             yield from opened.frames
