@@ -38,7 +38,10 @@ def run(flags: argparse.Namespace) -> None:
 
     from aa_jax.sampling import result
 
-    paths = result.places(flags.output, gif=flags.gif)
+    given = (flags.reference, flags.poses, flags.driving, flags.reference_poses)
+    inputs = [Path(path) for path in given if path]
+    fitted = bool(flags.driving or flags.reference_poses)
+    paths = result.places(flags.output, gif=flags.gif, inputs=inputs, fitted=fitted)
     report("loading jax and the weights")
     import jax
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from aa_jax.config import ConfigError
 from aa_jax.media import video
 from aa_jax.media.pictures import resize
 
@@ -18,13 +19,29 @@ if TYPE_CHECKING:
 Frame = UInt8[np.ndarray, "h w 3"]
 
 
-def places(output: Path, *, gif: bool) -> tuple[Path, ...]:
+BESIDE = ("poses.npz", "retargeting.json", "overlay.mp4")
+"""Ends of the names of what `aa_jax.sampling.driving` writes beside a video."""
+
+
+def places(
+    output: Path, *, gif: bool, inputs: Iterable[Path] = (), fitted: bool = False
+) -> tuple[Path, ...]:
     """The video's path and, where wanted, that of a GIF beside it.
 
+    Args:
+      inputs: files that are read, which nothing may take the place of.
+      fitted: whether poses are fitted to the reference, so that `BESIDE` is written too.
+
     Raises:
-      VideoError: one of them cannot be written to; found out before the work, not after it.
+      ConfigError: one of these would be overwritten.
+      VideoError: a place cannot be written to; found out before the work, not after it.
     """
     paths = (output, output.with_suffix(".gif")) if gif else (output,)
+    ends = BESIDE if fitted else ()
+    written = [*paths, *(output.with_name(f"{output.stem}.{end}") for end in ends)]
+    for read in inputs:
+        if any(place.exists() and read.exists() and place.samefile(read) for place in written):
+            raise ConfigError(f"--output {output}: would overwrite {read}; choose another name")
     for path in paths:
         video.check_writable(path)
     return paths

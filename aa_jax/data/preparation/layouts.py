@@ -154,9 +154,10 @@ def picture_files(folder: Path) -> list[Path]:
 def _walk(root: Path, exclude: list[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
     """Video files below a folder, and what else lies there with the reason to pass it over.
 
-    Symbolic links are followed, each real folder once.
+    Symbolic links are followed, each real folder once. Keypoints may lie beside their videos: the
+    root itself is never excluded.
     """
-    excluded = {path.resolve() for path in exclude}
+    excluded = {path.resolve() for path in exclude} - {root.resolve()}
     files, others, seen = [], [], set()
 
     def visit(folder: Path) -> None:

@@ -47,6 +47,11 @@ def prepare(what: Preparation) -> list[Outcome]:
     """
     dataset = what.output / DATASET
     _check_name(what.output)
+    if what.output.resolve() == what.videos.resolve():
+        raise PrepareError(
+            f"--output {what.output}: is the folder of videos, in which nothing is changed; choose "
+            "another"
+        )
     if dataset.exists() and not (dataset / "dataset.json").exists():
         raise PrepareError(f"--output {what.output}: {dataset} is no dataset of prepare.py")
     exclude = [what.output] + ([what.task.keypoints] if what.task.keypoints else [])

@@ -43,6 +43,11 @@ def test_the_output_among_the_videos_is_not_read(tmp_path):
     assert names(find_sources("folder", tmp_path, exclude=[tmp_path / "DATA"])) == ["a.mp4"]
 
 
+def test_keypoints_may_lie_beside_their_videos(tmp_path):
+    touch(tmp_path, "a.mp4", "a.json")
+    assert names(find_sources("folder", tmp_path, exclude=[tmp_path])) == ["a.mp4"]
+
+
 def test_videos_are_held_out_by_their_names_alone(tmp_path):
     touch(tmp_path, *(f"{i:03d}.mp4" for i in range(200)))
     test = names(find_sources("folder", tmp_path, held_out=0.2), "test")

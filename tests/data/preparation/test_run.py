@@ -337,6 +337,16 @@ def test_mistakes_in_flags_are_named_in_one_line(flags, message, capsys, tmp_pat
     assert not os.listdir(tmp_path)
 
 
+def test_the_folder_of_videos_is_no_output(tmp_path, capsys):
+    from aa_jax.data.preparation import cli
+
+    (tmp_path / "a.mp4").touch()
+    flags = [f"--videos={tmp_path}", f"--output={tmp_path}", f"--keypoints-from={tmp_path}"]
+    assert cli.main(flags) == 1
+    assert "is the folder of videos" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_the_detector_says_where_it_runs(tmp_path, capsys):
     from aa_jax.data.preparation import cli
 
