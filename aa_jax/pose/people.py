@@ -27,8 +27,8 @@ _VISIBLE = 0.3
 _TRACKING_GATE = 0.5
 _LEAST_SIZE = 0.05
 
-_CROWDED = 0.1
-"""Share of frames with several people from which on a choice is worth a line."""
+_CROWDED = _EMPTY = 0.1
+"""Share of frames with several people, or with nobody, from which on it is worth a line."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +60,26 @@ def warn_of_crowds(path: Path, found: Int[np.ndarray, " t"], report: Callable[[s
         report(
             f"warning: {path}: several people in {crowded:.0%} of the frames; the one seen best "
             "in each is taken, --person tracked follows one through the clip"
+        )
+
+
+def warn_of_absence(
+    path: Path, keypoints: Keypoints, threshold: float, report: Callable[[str], None]
+) -> None:
+    """Says that frames show nobody, if many do.
+
+    Args:
+      path: of the keypoints, for the line.
+      threshold: only joints of a higher score are drawn.
+      report: takes the line.
+    """
+    scores = (keypoints.body_scores, keypoints.hand_scores, keypoints.face_scores)
+    drawn = [(part > threshold).reshape(len(keypoints), -1).any(1) for part in scores]
+    empty = float((~np.any(drawn, axis=0)).mean())
+    if empty > _EMPTY:
+        report(
+            f"warning: {path}: nobody is drawn in {empty:.0%} of the frames, in which no score is "
+            f"above {threshold:g}"
         )
 
 

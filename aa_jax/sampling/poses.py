@@ -139,7 +139,7 @@ def _fitted(request, output, progress, report) -> Path | Keypoints:
 def _keypoints_of(request: Request, report: Callable[[str], None]) -> Keypoints:
     """The person of keypoint files that is asked for, smoothed if that is asked for."""
     from aa_jax.pose.canvas import Canvas
-    from aa_jax.pose.people import warn_of_crowds
+    from aa_jax.pose.people import warn_of_absence, warn_of_crowds
     from aa_jax.pose.reading import read_poses
     from aa_jax.pose.smoothing import fill_gaps, smooth
 
@@ -158,10 +158,11 @@ def _keypoints_of(request: Request, report: Callable[[str], None]) -> Keypoints:
     )
     if source.person is None:
         warn_of_crowds(source.path, people, report)
-    if source.smoothing in (None, "none"):
-        return keypoints
-    filled = fill_gaps(keypoints, threshold=threshold)
-    return smooth(filled, source.smoothing, threshold=threshold)
+    if source.smoothing not in (None, "none"):
+        filled = fill_gaps(keypoints, threshold=threshold)
+        keypoints = smooth(filled, source.smoothing, threshold=threshold)
+    warn_of_absence(source.path, keypoints, threshold, report)
+    return keypoints
 
 
 def _warn_of_distortion(what: str, aspect: float, request: Request) -> None:

@@ -86,6 +86,17 @@ def test_one_of_two_dancers_is_followed(sample, capsys):
     assert "several people" not in capsys.readouterr().out
 
 
+def test_frames_of_nobody_are_told(sample, capsys):
+    faint = {"people": [{"pose_keypoints_2d": tools.flat(tools.body(0), 0.2)}], **tools.CANVAS}
+    content = [faint if t % 4 == 1 else tools.frame(t, **tools.CANVAS) for t in range(8)]
+
+    assert sample(content)[0] == 0
+    told = "nobody is drawn in 25% of the frames, in which no score is above 0.3"
+    assert told in capsys.readouterr().out
+    assert sample(content, "--smoothing=one_euro")[0] == 0  # which fills the gaps
+    assert "is drawn in" not in capsys.readouterr().out
+
+
 def test_smoothing_where_it_is_asked_for(sample):
     content = [tools.frame(t % 2 * 2, **tools.CANVAS) for t in range(12)]  # to and fro by 8 pixels
 
