@@ -90,11 +90,12 @@ def lpips(network: str, params: Params) -> nn.Module:
         model = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
     layers = [layer for layer in model.net.modules() if isinstance(layer, nn.Conv2d)]
     for index, layer in enumerate(layers):
-        _fill(layer, params["trunk"][f"conv_{index}"])
+        fill(layer, params["trunk"][f"conv_{index}"])
     return model.eval()
 
 
-def _fill(layer: nn.Module, numbers: Params) -> None:
+def fill(layer: nn.Module, numbers: Params) -> None:
+    """Puts our kernel and bias into a convolution."""
     kernel = np.moveaxis(np.asarray(numbers["kernel"]), (-1, -2), (0, 1))
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(kernel))
@@ -113,7 +114,7 @@ class Unit(nn.Module):
         *size, channels, features = np.shape(params["kernel"])
         self.size, self.stride, self.relu = size, [stride] * 3, relu
         self.layer = nn.Conv3d(channels, features, size, stride)
-        _fill(self.layer, params)
+        fill(self.layer, params)
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips [n, c, t, h, w]."""
