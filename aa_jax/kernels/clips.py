@@ -125,13 +125,13 @@ def _in_cpp(
 ) -> Float[Array, "n t2 h2 w2 f"]:
     if relu and _in_winograds_way(x, kernel, strides, pads):
         return _winograd(*_whole_vectors(x, kernel), bias)
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     if kernel.shape[:3] == tuple(strides) == (1, 1, 1):  # longer rows
         height, width = x.shape[2:4]
         y = direct.convolve(
             rearrange(x, "n t h w c -> n t 1 (h w) c"), kernel, bias, strides, relu=relu
         )
         return rearrange(y, "n t 1 (h w) f -> n t h w f", h=height, w=width)
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     return direct.convolve(x, kernel, bias, strides, relu=relu)
 
 
