@@ -129,8 +129,8 @@ def find(folder: Path, flag: str) -> dict[str, Clip]:
         clip = Clip(_name(path, folder), path)
         if other := found.get(clip.name):
             raise EvaluationError(
-                f"{flag} {folder}: {other.path.name} and {path.name} are both the clip {clip.name}; "
-                "keep one of them there"
+                f"{flag} {folder}: {other.path.name} and {path.name} are both the clip "
+                f"{clip.name}; keep one of them there"
             )
         found[clip.name] = clip
     if len(found) > 1:  # stray pictures beside clips, such as contact sheets, are no clip

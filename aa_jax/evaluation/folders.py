@@ -145,7 +145,9 @@ def check(pairs: Sequence[Pair], protocol: Protocol, report: Report) -> None:
         if our_size != true_size:
             sizes = "{}x{} in the results and {}x{} in the targets".format(*our_size, *true_size)
             if protocol.size is None and protocol.unequal == "refuse":
-                wrong.append(f"{pair.name} is {sizes}, and protocol {protocol.name} changes no size")
+                wrong.append(
+                    f"{pair.name} is {sizes}, and protocol {protocol.name} changes no size"
+                )
             elif abs(our_size[0] * true_size[1] / (our_size[1] * true_size[0]) - 1) > 0.02:
                 cropped.append(f"{pair.name} ({sizes})")
     if wrong:

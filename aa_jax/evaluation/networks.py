@@ -1,7 +1,7 @@
 """The networks that metrics need, loaded once; those whose weights are missing are told, each once.
 
-    networks = Networks.load()
-    networks.missing                # {"fid": "FID: no weights here; python -m convert ..."}
+networks = Networks.load()
+networks.missing                # {"fid": "FID: no weights here; python -m convert ..."}
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from aa_jax.evaluation.networks import Networks
 from aa_jax.experiments import intervals
 from aa_jax.experiments.results import Result
 from aa_jax.metrics import frames as by_protocol
-from aa_jax.metrics import frechet
+from aa_jax.metrics import frechet, lpips
 from aa_jax.metrics.protocols import Protocol
 
 Clip = UInt8[np.ndarray, "t h w 3"]
@@ -73,7 +73,7 @@ class Scores:
           name: of the clip.
           target: true frames.
           result: generated ones.
-          others: further figures of this clip.
+          others: further figures of this clip; one that is no number leaves all clips without.
 
         Raises:
           MetricError: the frames differ in size or number, or are too small for a metric.
@@ -84,13 +84,25 @@ class Scores:
             metric: float(np.mean(values))
             for metric, values in by_protocol.frame_metrics(protocol, target, result).items()
         }
+        smaller = min(target.shape[1:3])
         for metric, distance in self._networks.distances.items():
+            if smaller < lpips.SMALLEST[distance.network]:
+                self._missing[metric] = (
+                    f"frames of {smaller} pixels a side are smaller than the "
+                    f"{lpips.SMALLEST[distance.network]} that it needs"
+                )
+            if metric in self._missing:
+                continue
             values = distance(target, result, zero_to_one=protocol.lpips_zero_to_one)
             figures[metric] = float(values.mean())
-        figures |= others
         for metric, value in figures.items():
             if not np.isfinite(value):
                 raise EvaluationError(f"clip {name}: {metric} is {value}; its frames are broken")
+        for metric, value in others.items():
+            if np.isfinite(value):
+                figures[metric] = float(value)
+            else:  # the mean of nothing, such as of a background that no clip's frames have
+                self._missing[metric] = f"clip {name} has nothing to measure it on"
         for metric in self._networks.features:
             self._add_features(metric, name, target, result)
         self._clips.append({"name": name, "frames": len(target), **figures})
@@ -148,7 +160,10 @@ class Scores:
             weights = np.array([clip["frames"] for clip in self._clips], np.float64)
         metrics: dict[str, float | None] = {}
         spread: dict[str, intervals.Interval | None] = {}
-        for metric in self._clips[0].keys() - {"name", "frames"}:
+        measured = [metric for metric in self._clips[0] if metric not in ("name", "frames")]
+        for metric in measured:
+            if metric in self._missing:
+                continue
             values = np.array([clip[metric] for clip in self._clips])
             metrics[metric] = _mean(values, weights)
             spread[metric] = intervals.of_mean(values, weights)
@@ -160,7 +175,7 @@ class Scores:
         for metric, why in self._missing.items():
             if metric not in self._networks.missing:
                 report(f"note: {metric} of {name} is left out: {why}")
-        order = [*_ORDER, *sorted(metrics.keys() - set(_ORDER))]
+        order = [*_ORDER, *(metric for metric in metrics if metric not in _ORDER)]
         return Result(
             name=name,
             protocol=self._protocol.name,

@@ -66,8 +66,12 @@ class Result:
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """A result as JSON's types."""
-    return {"format": FORMAT, **dataclasses.asdict(result)}
+    """A result as JSON's types.
+
+    Raises:
+      ResultError: a figure is no number.
+    """
+    return json.loads(dumps({"format": FORMAT, **dataclasses.asdict(result)}))
 
 
 def dumps(value: Any) -> str:
