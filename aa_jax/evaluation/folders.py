@@ -1,4 +1,4 @@
-"""Anybody's videos against the true ones, by a protocol: `evaluate.py --results DIR --targets DIR`."""
+"""Anybody's videos against the true ones, by a protocol: `evaluate.py --results --targets`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aa_jax.metrics.errors import MetricError
 from aa_jax.metrics.protocols import Protocol
 
 MARK = "evaluation.json"
-"""What an evaluation leaves beside the clips it made: how they were made, and for which protocol."""
+"""What an evaluation leaves beside the clips it made: how, and for which protocol."""
 
 FRAMES_AT_ONCE = 16
 """Decoded at their own size, before the protocol makes them smaller."""

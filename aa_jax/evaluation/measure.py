@@ -200,7 +200,7 @@ def table(figures: Figures) -> str:
     columns = list(next(iter(figures.values())))
     lines = [" " * 20 + "".join(f"{column:>19}" for column in columns)]
     for name, values in figures.items():
-        cells = ("–" if x is None else f"{x:.4f}" for x in map(values.get, columns))
+        cells = ("-" if x is None else f"{x:.4f}" for x in map(values.get, columns))
         lines.append(f"{name:<20}" + "".join(f"{cell:>19}" for cell in cells))
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """A model on the test split of a dataset, by a protocol: `--config configs/eval/ubc_fashion.py`.
 
 Every clip of the split is animated from its first frame and its own poses, which is what published
-figures are of; the generated frames are written as they are made, without loss, and are scored then.
+figures are of; the generated frames are written as they are made, without loss, and then scored.
 An interrupted run goes on from what is there, with the same figures.
 """
 
@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import PyTree, UInt8
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from aa_jax import files, weights

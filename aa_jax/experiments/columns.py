@@ -29,7 +29,7 @@ class Column:
 
     def text(self, value: float | None) -> str:
         """A figure, or a dash for one that is missing."""
-        return "–" if value is None else format(value, self.form)
+        return "-" if value is None else format(value, self.form)
 
 
 COLUMNS = (

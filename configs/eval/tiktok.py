@@ -1,4 +1,4 @@
-"""The paper's Table 2: the public part of the TikTok test split, dances 335 to 339, as DisCo counts.
+"""The paper's Table 2: the public part of TikTok's test split, dances 335 to 339, as DisCo counts.
 
     python prepare.py --videos TIKTOK --layout tiktok --output data/tiktok --dwpose MODELS
     python evaluate.py --config configs/eval/tiktok.py --weights runs/stage2/weights \\

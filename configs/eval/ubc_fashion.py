@@ -4,12 +4,10 @@
     python evaluate.py --config configs/eval/ubc_fashion.py --weights runs/stage2/weights \\
         --json ubc_fashion.json --report ubc_fashion.html
 
-Animates the first 50 frames of every video from its first frame at 768x768, 20 steps or as the
-weights say, and measures at 256x256. About 5,000 frames of 3.5 T FLOPs a step and half of guidance,
-0.7 E FLOPs in all: 20 minutes on 4 A100 at 60 % of their rate (an estimate, not a measurement).
-`--config.eval.clips=4` tries it on four clips. The same command goes on where it was interrupted.
-Expect figures beside, not like, the paper's (SSIM 0.931, LPIPS 0.044, FVD 81.6): its settings are
-not known.
+Animates the first 50 frames of every video from its first one at 768x768, with the steps and the
+guidance that the weights ask for, and measures at 256x256. `--config.eval.clips=4` tries it on four
+clips. The same command goes on where it was interrupted. Expect figures beside, not like, the
+paper's (SSIM 0.931, LPIPS 0.044, FVD 81.6): its settings are not known.
 """
 
 from aa_jax.config import default_config

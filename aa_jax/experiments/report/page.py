@@ -118,7 +118,7 @@ def _origin(result: Result) -> dict[str, str]:
 
 
 def _pairs(values: dict) -> str:
-    return ", ".join(f"{name} {_text(value)}" for name, value in values.items()) or "–"
+    return ", ".join(f"{name} {_text(value)}" for name, value in values.items()) or "-"
 
 
 def _text(value: object) -> str:

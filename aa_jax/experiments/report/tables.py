@@ -36,7 +36,7 @@ class Group:
         for column in self.columns:
             values = [value_of(result, column) for result in self.results]
             known = [value for value in values if value is not None]
-            if column.higher is not None and len(known) > 1:
+            if column.higher is not None and len(set(known)) > 1:
                 found[column.key] = max(known) if column.higher else min(known)
         return found
 
