@@ -34,7 +34,7 @@ class Column:
 
 COLUMNS = (
     Column("psnr", "PSNR, dB", True, ".2f"),
-    Column("psnr_disco_uint8", "PSNR wrapping at 8 bits, dB", None, ".2f"),
+    Column("psnr_disco_uint8", "PSNR (8-bit wrap), dB", None, ".2f"),
     Column("ssim", "SSIM", True),
     Column("l1", "L1", False, ".3g"),
     Column("lpips_alex", "LPIPS (AlexNet)", False),

@@ -36,13 +36,13 @@ def _drawn(group: Group, column: Column, values: dict[str, np.ndarray]) -> bytes
 
     rows = [result for result in group.results if result.name in values]
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "aa_jax", "font.size": 9}):
-        figure = Figure(figsize=(5.2, 0.75 + 0.42 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(5.0, 0.75 + 0.42 * len(rows)), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         for place, result in enumerate(reversed(rows)):
             drawn = values[result.name]
             spread = np.random.default_rng(0).uniform(-0.22, 0.22, len(drawn))
-            axes.plot(drawn, place + spread, "o", ms=3, mew=0, alpha=0.5, color=_DOTS)
+            axes.plot(drawn, place + spread, "o", ms=4, mew=0, alpha=0.55, color=_DOTS)
             mean = result.metrics[column.key]
             axes.plot([mean, mean], [place - 0.32, place + 0.32], color=_MEAN, lw=2)
             if interval := result.intervals.get(column.key):

@@ -73,10 +73,15 @@ def not_compared(groups: Sequence[Group]) -> list[str]:
 def remarks(groups: Sequence[Group]) -> list[str]:
     """What has to be known of figures that are there, or are not."""
     lines: dict[str, None] = {}
+    lacking: dict[tuple[str, str], list[str]] = {}
     for group in groups:
         for result in group.results:
             for metric, why in result.missing.items():
-                lines[f"{metric} of {result.name} is missing: {why}"] = None
+                lacking.setdefault((metric, why), []).append(result.name)
+    for (metric, why), names in lacking.items():
+        lines[f"{metric} is missing ({_some(names)}): {why}"] = None
+    for group in groups:
+        for result in group.results:
             for side, names in result.unmatched.items():
                 if names:
                     lines[f"{result.name}: only in the {side}, not compared: {_some(names)}"] = None
