@@ -52,8 +52,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+    return _escaped(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"## {title}", "", *(f"- {line}." for line in lines), ""] if lines else []
+    return [f"## {title}", "", *(f"- {_escaped(line)}." for line in lines), ""] if lines else []
