@@ -71,7 +71,7 @@ class Animator:
         size = -(-config.eval.batch_size // parts) * parts
         return cls(
             pipeline=Pipeline.of(found),
-            params=params if partitioning.mesh.size == 1 else partitioning.place_params(params),
+            params=partitioning.place_params(params),
             partitioning=partitioning,
             windows=Windows.for_weights(sampling, found.model),
             # Devices that share frames take one clip at a time.

@@ -8,8 +8,9 @@ nothing else.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -65,12 +66,22 @@ class Clip:
         return len(files), (width, height)
 
 
+class Frames(Protocol):
+    """What a pair is made of: a `Clip`, or a clip of a dataset."""
+
+    name: str
+
+    def frames(self) -> Iterator[Frame]: ...
+
+    def measure(self) -> tuple[int, tuple[int, int]]: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """A generated clip and the true one."""
 
-    result: Clip
-    target: Clip
+    result: Frames
+    target: Frames
 
     @property
     def name(self) -> str:
@@ -93,13 +104,19 @@ class Matches:
     targets: tuple[str, ...]
 
 
-def match(results: Path, targets: Path) -> Matches:
+def match(results: Path, targets: Path, true: Mapping[str, Frames] | None = None) -> Matches:
     """Matches two folders by the names of their clips.
+
+    Args:
+      results: generated clips.
+      targets: true ones.
+      true: these, by name, where `targets` is no folder of videos.
 
     Raises:
       EvaluationError: a folder is missing or empty, a name is ambiguous, or nothing matches.
     """
-    ours, true = find(results, "--results"), find(targets, "--targets")
+    ours = find(results, "--results")
+    true = find(targets, "--targets") if true is None else true
     names = sorted(ours.keys() & true.keys(), key=counted)
     if not names:
         raise EvaluationError(
@@ -169,6 +186,6 @@ def _name(path: Path, folder: Path) -> str:
     return readable(relative.as_posix())
 
 
-def _some(clips: dict[str, Clip]) -> str:
+def _some(clips: Mapping[str, Frames]) -> str:
     names = sorted(clips, key=counted)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -13,10 +13,12 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
+from aa_jax.data import dataset as datasets
 from aa_jax.evaluation.clips import Frame, Pair, match
 from aa_jax.evaluation.errors import EvaluationError
 from aa_jax.evaluation.networks import Networks
 from aa_jax.evaluation.scoring import Scores
+from aa_jax.evaluation.true_clips import is_dataset, of_dataset
 from aa_jax.experiments.results import Result
 from aa_jax.metrics import frames as by_protocol
 from aa_jax.metrics import protocols
@@ -39,7 +41,7 @@ def score(
 
     Args:
       results: the generated clips.
-      targets: the true ones.
+      targets: the true ones, or a dataset of `prepare.py`, whose split `test` is taken.
       protocol: how to measure.
       name: of the system; by default the folder's.
       report: called with a line for whatever does not match or cannot be computed.
@@ -52,7 +54,11 @@ def score(
       VideoError, PictureError: a clip cannot be read.
     """
     check_mark(results, protocol)
-    found = match(results, targets)
+    true = dataset = None
+    if is_dataset(targets):
+        true = {clip.name: clip for clip in of_dataset(targets)}
+        dataset = datasets.describe(targets)["layout"]
+    found = match(results, targets, true)
     for flag, folder, names in (
         ("--results", results, found.results),
         ("--targets", targets, found.targets),
@@ -69,6 +75,7 @@ def score(
         report=report,
         unmatched={"results": found.results, "targets": found.targets},
         folders={"results": str(results), "targets": str(targets)},
+        dataset=dataset or "",
     )
     return scored, found.pairs
 

@@ -20,14 +20,13 @@ from tqdm import tqdm
 from aa_jax import files, weights
 from aa_jax.config import ConfigError, RunConfig, check_size
 from aa_jax.data import dataset as datasets
-from aa_jax.data.geometry import Size
-from aa_jax.data.preparation.layouts import VIDEO_SUFFIXES
 from aa_jax.evaluation import folders, sheets
 from aa_jax.evaluation.batch import Animator
-from aa_jax.evaluation.clips import Clip, Frame, Pair
+from aa_jax.evaluation.clips import Clip, Pair
 from aa_jax.evaluation.errors import EvaluationError
 from aa_jax.evaluation.networks import Networks
 from aa_jax.evaluation.output import Output, deliver
+from aa_jax.evaluation.true_clips import TrueClip, of_dataset
 from aa_jax.media import pictures
 from aa_jax.metrics.protocols import Protocol
 from aa_jax.sampling.poses import DrawnSkeletons
@@ -35,33 +34,6 @@ from aa_jax.sampling.resume import digest
 
 RESULTS = "results"
 """Folder of the generated clips, below that of the run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrueClip:
-    """A clip of the test split, as far as the protocol counts it.
-
-    Attributes:
-      name: of its video, without a suffix where no other is called so.
-      clip: of the dataset.
-      length: frames, from the first.
-      size: width and height, to which frames are cropped.
-    """
-
-    name: str
-    clip: datasets.Clip
-    length: int
-    size: Size
-
-    def frames(self) -> Iterator[Frame]:
-        """True frames, a few decoded at a time."""
-        for start in range(0, self.length, folders.FRAMES_AT_ONCE):
-            stop = min(start + folders.FRAMES_AT_ONCE, self.length)
-            yield from self.clip.pictures(range(start, stop), self.size)
-
-    def measure(self) -> tuple[int, Size]:
-        """Number of frames, and their width and height."""
-        return self.length, self.size
 
 
 def run(config: RunConfig, *, weights_dir: str, output: Output, folder: Path | None) -> None:
@@ -135,23 +107,19 @@ def true_clips(config: RunConfig, protocol: Protocol) -> list[TrueClip]:
       DatasetError: there is no such split.
       EvaluationError: the split is empty, or a clip has fewer frames than the protocol takes.
     """
-    split = datasets.open_dataset(config.data.source, "test")
-    count = min(config.eval.clips or len(split), len(split))
-    if not count:
+    found = of_dataset(config.data.source)
+    if not found:
         raise EvaluationError(f"{config.data.source}: its split test holds no clip")
-    size, found = (config.data.width, config.data.height), []
-    clips = [split.clip(index) for index in range(count)]
-    stems = [_stem(clip.name) for clip in clips]
-    for clip, stem in zip(clips, stems, strict=True):
-        name = clip.name if stems.count(stem) > 1 else stem
+    size, counted = (config.data.width, config.data.height), []
+    for clip in found[: config.eval.clips or None]:
         length = protocol.first + protocol.frames if protocol.frames else clip.length
         if clip.length < max(length, protocol.first + 1):
             raise EvaluationError(
-                f"{config.data.source}: clip {name} has {clip.length} frames, and protocol "
+                f"{config.data.source}: clip {clip.name} has {clip.length} frames, and protocol "
                 f"{protocol.name} takes frames {protocol.first} to {length - 1}"
             )
-        found.append(TrueClip(name, clip, length, size))
-    return found
+        counted.append(dataclasses.replace(clip, length=length, size=size))
+    return counted
 
 
 def claim(folder: Path, mark: dict[str, Any]) -> None:
@@ -218,8 +186,3 @@ def write_frames(folder: Path, chunks: Iterator[UInt8[np.ndarray, "some h w 3"]]
             for frame in chunk:
                 pictures.write_picture(part / f"{index:05d}.png", frame)
                 index += 1
-
-
-def _stem(name: str) -> str:
-    suffix = Path(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else name

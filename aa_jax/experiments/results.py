@@ -110,10 +110,12 @@ def read(path: Path) -> tuple[Result, ...]:
 def read_all(paths: list[Path]) -> list[Result]:
     """The results of several files; where there are several, names begin with the file's."""
     found = []
+    stems = [path.stem for path in paths]
     for path in paths:
+        label = path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}"
         for result in read(path):
-            several = len(paths) > 1 and result.name != path.stem
-            found.append(result.renamed(f"{path.stem}: {result.name}") if several else result)
+            several = len(paths) > 1 and result.name != label
+            found.append(result.renamed(f"{label}: {result.name}") if several else result)
     return found
 
 

@@ -51,6 +51,11 @@ def test_results_that_may_not_be_compared_are_in_tables_of_their_own():
     assert "another protocol" in protocol
 
 
+def test_rows_of_one_name_are_told_apart():
+    names = [result.name for result in tables.told_apart([OTHER, OTHER, GOOD, OTHER])]
+    assert names == ["other", "other (2)", GOOD.name, "other (3)"]
+
+
 def test_markdown_has_figures_with_intervals_and_the_paper_s_rows(tmp_path):
     text = written(tmp_path / "a.md", [GOOD, BETTER])
     assert "| better | **27.00** (24.00 to 26.00) | 0.1000 (0.0500 to 0.1500) | - |" in text

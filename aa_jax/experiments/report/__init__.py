@@ -47,6 +47,7 @@ def write(path: Path, results: Sequence[Result], sheets: Sequence[Sheet] = ()) -
       results: of one or several systems.
       sheets: pictures of clips, for a page.
     """
+    results = tables.told_apart(results)
     groups = tables.grouped(results)
     kind = path.suffix.lower()
     if kind == ".html":

@@ -52,6 +52,16 @@ def grouped(results: Sequence[Result]) -> list[Group]:
     ]
 
 
+def told_apart(results: Sequence[Result]) -> list[Result]:
+    """Results whose names differ: a second `model` is `model (2)`."""
+    seen: dict[str, int] = {}
+    found = []
+    for result in results:
+        seen[result.name] = number = seen.get(result.name, 0) + 1
+        found.append(result.renamed(f"{result.name} ({number})") if number > 1 else result)
+    return found
+
+
 def not_compared(groups: Sequence[Group]) -> list[str]:
     """A line for each group but the first that says what parts it from an earlier one."""
     lines = []
@@ -95,6 +105,11 @@ def remarks(groups: Sequence[Group]) -> list[str]:
                 "The PSNR that wraps at 8 bits is no measure of quality; it stands here because "
                 "tables of this field were made with it"
             ] = None
+        if any(result.dataset == "puppets" for result in group.results):
+            lines[
+                "The paper's figures are of people, ours of puppets: only the order of rows can be "
+                "set beside each other"
+            ] = None
         assumed = group.results[0].settings.get("protocol", {}).get("assumed", ())
         if assumed:
             lines[
@@ -133,10 +148,13 @@ def value_of(result: Result, column: Column) -> float | None:
 
 
 def published_tables(groups: Sequence[Group]) -> tuple[published.Table, ...]:
-    """The paper's tables of the datasets that were measured; all where nobody has said."""
+    """The paper's tables of the datasets that were measured; all where nobody has said.
+
+    Beside the puppets stand all of them: what can be compared there is the order of rows.
+    """
     paper = published.load()
     datasets = {result.dataset for group in groups for result in group.results}
-    if "" in datasets:
+    if datasets & {"", "puppets"}:
         return paper.tables
     return tuple(table for table in paper.tables if table.dataset in datasets)
 
