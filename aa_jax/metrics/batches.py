@@ -30,10 +30,22 @@ class Program:
         """
         devices = jax.local_devices()
         self._count = len(devices)
-        mesh = jax.make_mesh((self._count,), ("data",), (AxisType.Auto,), devices=devices)
-        self._whole, self._divided = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-        self._params = jax.device_put(params, self._whole)
-        self._function = jax.jit(function)
+        self._mesh = jax.make_mesh((self._count,), ("data",), (AxisType.Auto,), devices=devices)
+        self._params = jax.device_put(params, NamedSharding(self._mesh, P()))
+
+        def on_every_device(params: Any, samples: tuple[Array, ...], extra: Any) -> Array:
+            return function(params, *samples, *extra)
+
+        if self._count > 1:
+            divided, whole = P("data"), P()
+            on_every_device = jax.shard_map(
+                on_every_device,
+                mesh=self._mesh,
+                in_specs=(whole, divided, whole),
+                out_specs=divided,
+                check_vma=False,  # our kernels do not state how results vary
+            )
+        self._function = jax.jit(on_every_device)
 
     def __call__(
         self, *samples: np.ndarray, extra: tuple[np.ndarray, ...] = (), size: int
@@ -54,10 +66,9 @@ class Program:
             missing = size - len(part[0])
             if missing:
                 part = [np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for x in part]
-            placed = jax.device_put(tuple(part), self._divided)
-            parts.append(
-                np.asarray(self._function(self._params, *placed, *extra))[: size - missing]
-            )
+            placed = jax.device_put(tuple(part), NamedSharding(self._mesh, P("data")))
+            results = self._function(self._params, placed, extra)
+            parts.append(np.asarray(results)[: size - missing])
         return np.concatenate(parts)
 
 

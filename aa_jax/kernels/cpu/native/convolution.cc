@@ -166,8 +166,11 @@ void product_stage(Input a, int rows, Input b, int64_t inner, int64_t columns, O
   });
 }
 
-// [points, place in chunk, f] of a tile to its pixels of y [n h w f].
-void pixel_stage(const Problem& p, const float* products, int64_t tile, int64_t place, float* y) {
+// [points, place in chunk, f] of a tile to its pixels of y [n h w f]; RECTIFIED ones have a bias
+// added, and are zero where they then are negative.
+template <bool RECTIFIED>
+void pixel_stage(const Problem& p, const float* products, int64_t tile, int64_t place, float* y,
+                 const float* bias) {
   const Place at(p, tile);
   for (int64_t f = 0; f < p.features; f += WIDTH) {
     Vector m[POINTS], half[PIXELS * TILE], pixels[PIXELS * PIXELS];
@@ -177,7 +180,13 @@ void pixel_stage(const Problem& p, const float* products, int64_t tile, int64_t 
     for (int i = 0; i < PIXELS; ++i) transform_pixels(half + TILE * i, 1, pixels + PIXELS * i, 1);
     for (int i = 0; i < at.rows(); ++i) {
       for (int j = 0; j < at.columns(); ++j) {
-        store(y + at.pixel(i, j) * p.features + f, pixels[PIXELS * i + j]);
+        Vector pixel = pixels[PIXELS * i + j];
+        if constexpr (RECTIFIED) {
+          const Vector zero = {};
+          pixel += load(bias + f);
+          pixel = pixel > zero ? pixel : zero;
+        }
+        store(y + at.pixel(i, j) * p.features + f, pixel);
       }
     }
   }
@@ -237,8 +246,9 @@ void over_products(ffi::ThreadPool threads, int64_t rows, Task task) {
   });
 }
 
-ffi::Error convolve(ffi::ThreadPool threads, Floats x, Floats kernel, ffi::Result<Floats> y,
-                    ffi::Result<Floats> scratch) {
+template <bool RECTIFIED>
+void convolve_pictures(ffi::ThreadPool threads, Floats x, Floats kernel, const float* bias,
+                       ffi::Result<Floats> y, ffi::Result<Floats> scratch) {
   const Problem p(x, y->dimensions()[3]);
   const Scratch room(p, scratch->typed_data());
   const float *x_data = x.typed_data(), *kernel_data = kernel.typed_data();
@@ -256,9 +266,21 @@ ffi::Error convolve(ffi::ThreadPool threads, Floats x, Floats kernel, ffi::Resul
       product_stage<false>(tiles.from(row), rows, kernels, p.channels, p.features, out.from(row),
                            false);
     });
-    in_parallel(threads, count,
-                [=](int64_t i) { pixel_stage(p, room.pixels, first + i, i, y_data); });
+    in_parallel(threads, count, [=](int64_t i) {
+      pixel_stage<RECTIFIED>(p, room.pixels, first + i, i, y_data, bias);
+    });
   }
+}
+
+ffi::Error convolve(ffi::ThreadPool threads, Floats x, Floats kernel, ffi::Result<Floats> y,
+                    ffi::Result<Floats> scratch) {
+  convolve_pictures<false>(threads, x, kernel, nullptr, y, scratch);
+  return ffi::Error::Success();
+}
+
+ffi::Error convolve_rectified(ffi::ThreadPool threads, Floats x, Floats kernel, Floats bias,
+                              ffi::Result<Floats> y, ffi::Result<Floats> scratch) {
+  convolve_pictures<true>(threads, x, kernel, bias.typed_data(), y, scratch);
   return ffi::Error::Success();
 }
 
@@ -290,5 +312,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats x, Floats gradient,
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_convolve, convolve, program().Ret<Floats>().Ret<Floats>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_convolve_rectified, convolve_rectified,
+                              program().Arg<Floats>().Ret<Floats>().Ret<Floats>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(aa_jax_kernel_gradient, kernel_gradient,
                               program().Ret<Floats>().Ret<Floats>());

@@ -26,6 +26,15 @@ def convolve(
     return library.call(Program.CONVOLVE, results, x, kernel)[0]
 
 
+def convolve_rectified(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c f"], bias: Float[Array, " f"]
+) -> Float[Array, "n h w f"]:
+    """The convolution, a bias added, and zero where that is negative; without gradients."""
+    features = kernel.shape[3]
+    results = (*x.shape[:3], features), _scratch(x.shape, features)
+    return library.call(Program.CONVOLVE_RECTIFIED, results, x, kernel, bias)[0]
+
+
 def input_gradient(
     gradient: Float[Array, "n h w f"], kernel: Float[Array, "3 3 c f"]
 ) -> Float[Array, "n h w c"]:

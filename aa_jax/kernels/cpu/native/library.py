@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
@@ -29,7 +30,9 @@ class Program(enum.StrEnum):
     ATTENTION_QUERY_GRADIENT = "aa_jax_attention_query_gradient"
     ATTENTION_KEY_GRADIENTS = "aa_jax_attention_key_gradients"
     CONVOLVE = "aa_jax_convolve"
+    CONVOLVE_RECTIFIED = "aa_jax_convolve_rectified"
     KERNEL_GRADIENT = "aa_jax_kernel_gradient"
+    DIRECT = "aa_jax_direct"
 
 
 class Part(enum.StrEnum):
@@ -83,7 +86,10 @@ def _load() -> ctypes.CDLL:
 
 
 def call(
-    program: Program, results: tuple[tuple[int, ...], ...], *operands: Array
+    program: Program,
+    results: tuple[tuple[int, ...], ...],
+    *operands: Array,
+    **attributes: np.generic,
 ) -> tuple[Array, ...]:
     """Calls a program, which computes in float32 and takes whole numbers of 32 bits.
 
@@ -91,9 +97,11 @@ def call(
       program: its name.
       results: their shapes.
       operands: arrays.
+      attributes: numbers that are part of the program, of the types that it names.
     """
     whole = [jnp.issubdtype(x.dtype, jnp.integer) for x in operands]
     dtypes = [jnp.int32 if is_whole else jnp.float32 for is_whole in whole]
     operands = [x.astype(dtype) for x, dtype in zip(operands, dtypes, strict=True)]
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
-    return tuple(jax.ffi.ffi_call(str(program), shapes, vmap_method="sequential")(*operands))
+    called = jax.ffi.ffi_call(str(program), shapes, vmap_method="sequential")
+    return tuple(called(*operands, **attributes))
