@@ -179,10 +179,20 @@ def animate_batch(
 
 
 def write_frames(folder: Path, chunks: Iterator[UInt8[np.ndarray, "some h w 3"]]) -> None:
-    """Writes a clip as numbered PNGs, whole or not at all."""
+    """Writes a clip as numbered PNGs, whole or not at all.
+
+    Raises:
+      EvaluationError: all its pixels are equal, which is what becomes of NaN.
+    """
     with files.replacing(folder) as part:
-        index = 0
+        index, values = 0, set()
         for chunk in chunks:
+            values |= {int(chunk.min()), int(chunk.max())}
             for frame in chunk:
                 pictures.write_picture(part / f"{index:05d}.png", frame)
                 index += 1
+        if len(values) < 2:
+            raise EvaluationError(
+                f"clip {folder.name}: every pixel of its {index} frames is the same; the model "
+                "gives NaN or nothing"
+            )

@@ -1,12 +1,16 @@
 """The command line without a config: folders of results, and reports of several runs."""
 
+import importlib
 import json
 
 import pytest
 from small_clips import moving, write_frames
 
+from aa_jax.config import RunConfig, from_dict
 from aa_jax.evaluation import cli
 from aa_jax.evaluation.networks import LOADERS, Networks
+from aa_jax.experiments import published
+from aa_jax.metrics import protocols
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +83,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert line.startswith("error: ")
     assert message in line
     assert sorted(path.name for path in clips.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["ubc_fashion", "tiktok", "ted_talks"])
+def test_a_config_of_each_of_the_paper_s_datasets_names_a_protocol(name):
+    module = importlib.import_module(f"configs.eval.{name}")
+    config = from_dict(RunConfig, module.get_config().to_dict())
+    assert config.name == f"eval_{name}"
+    assert config.eval.protocol in protocols.PROTOCOLS
+    assert published.load().of(name)

@@ -13,7 +13,6 @@ from aa_jax import weights
 from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
 from aa_jax.data import dataset as datasets
 from aa_jax.evaluation import batch, folders, split
-from aa_jax.evaluation.clips import Clip
 from aa_jax.evaluation.errors import EvaluationError
 from aa_jax.evaluation.networks import Networks
 from aa_jax.evaluation.output import Output
@@ -30,6 +29,7 @@ class PuppetVideo:
 
     name: str
     puppet: puppets.PuppetClip
+    size: tuple[int, int] = (64, 64)
 
     @property
     def length(self):
@@ -162,4 +162,9 @@ def test_a_half_written_clip_is_not_there(tmp_path):
     with pytest.raises(OSError, match="no space"):
         split.write_frames(tmp_path / "a", broken())
     assert not list(tmp_path.iterdir())
-    assert not list(Clip("a", tmp_path).path.glob("*"))
+
+
+def test_a_clip_without_a_picture_is_refused(tmp_path):
+    with pytest.raises(EvaluationError, match="clip a: every pixel of its 2 frames is the same"):
+        split.write_frames(tmp_path / "a", iter([np.zeros((2, 4, 4, 3), np.uint8)]))
+    assert not list(tmp_path.iterdir())
