@@ -59,16 +59,41 @@ def dataset(monkeypatch):
     monkeypatch.setattr(Networks, "load", lambda *_, **__: Networks({}, {}, {}))
 
 
+CONFIG = weights.WeightsConfig(
+    model=MODEL,
+    schedule=SCHEDULE,
+    skeleton=SkeletonConfig(size=64),
+    sampling=SamplingConfig(width=16, height=16, steps=1, guidance_scale=1.0),
+)
+
+
+class Painter(batch.Animator):
+    """Paints skeletons over references instead of sampling; a mistake in batches shows in both."""
+
+    def __call__(self, references, skeletons):
+        assert len(references) <= self.batch_size
+        painted = []
+        for reference, poses in zip(references, skeletons, strict=True):
+            pictures = poses[np.arange(len(poses))]
+            painted.append(iter([np.where(pictures > 0, pictures, reference)]))
+        return painted
+
+
+@pytest.fixture
+def painted(monkeypatch, tmp_path):
+    """No weights: clips are painted."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr(weights, "load", lambda _: (CONFIG, {}))
+    monkeypatch.setattr(split, "Animator", Painter)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def weights_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    config = weights.WeightsConfig(
-        model=MODEL,
-        schedule=SCHEDULE,
-        skeleton=SkeletonConfig(size=64),
-        sampling=SamplingConfig(width=16, height=16, steps=1, guidance_scale=1.0),
-    )
-    weights.save(folder, config, random_params(MODEL))
+    weights.save(folder, CONFIG, random_params(MODEL))
     return folder
 
 
@@ -92,43 +117,66 @@ def pictures_of(folder):
     }
 
 
-def test_an_interrupted_run_goes_on_to_the_same_figures(weights_dir, tmp_path, capsys):
-    figures = run(tmp_path, weights_dir)
+def check_that_it_goes_on(folder, weights_dir, capsys):
+    figures = run(folder, weights_dir)
     assert figures["dataset"] == "tiktok"
     assert {clip["name"]: clip["frames"] for clip in figures["per_clip"]} == {
         "walk": 4, "test/wave": 4, "turn": 4, "long": 8,
     }  # fmt: skip
-    made = pictures_of(tmp_path / split.RESULTS)
+    made = pictures_of(folder / split.RESULTS)
     assert len(made) == 20
     for name in ("test/wave", "long"):  # one of a batch that is done otherwise, and a long one
-        shutil.rmtree(tmp_path / split.RESULTS / name)
-    assert run(tmp_path, weights_dir) == figures
-    assert pictures_of(tmp_path / split.RESULTS) == made
+        shutil.rmtree(folder / split.RESULTS / name)
+    assert run(folder, weights_dir) == figures
+    assert pictures_of(folder / split.RESULTS) == made
     assert "2 of 4 clips are there already" in capsys.readouterr().out
-    # What was made is a folder of results like anybody's.
-    scored, _ = folders.score(
-        tmp_path / split.RESULTS, tmp_path / split.RESULTS, protocols.find("puppets")
-    )
+
+
+def test_an_interrupted_run_goes_on_to_the_same_figures(painted, tmp_path, capsys):
+    check_that_it_goes_on(tmp_path / "run", painted, capsys)
+
+
+@pytest.mark.slow  # compiles a model for short and for long clips
+def test_an_interrupted_run_of_a_model_goes_on_to_the_same_figures(weights_dir, tmp_path, capsys):
+    check_that_it_goes_on(tmp_path, weights_dir, capsys)
+
+
+def test_what_was_made_is_a_folder_of_results_like_anybody_s(painted, tmp_path):
+    run(tmp_path, painted)
+    made = tmp_path / split.RESULTS
+    scored, _ = folders.score(made, made, protocols.find("puppets"))
     assert scored.metrics["ssim"] == 1
-    with pytest.raises(EvaluationError, match="with seed=0, not 1"):
-        run(tmp_path, weights_dir, seed=1)
-    with pytest.raises(EvaluationError, match="with protocol=puppets, not disco_fixed"):
-        run(tmp_path, weights_dir, protocol="disco_fixed")
+    with pytest.raises(EvaluationError, match="made for protocol puppets, not disco_fixed"):
+        folders.score(made, made, protocols.find("disco_fixed"))
 
 
-def test_a_clip_shorter_than_the_protocol_is_named_before_the_work(weights_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "with seed=0, not 1"),
+        ({"protocol": "disco_fixed"}, "with protocol=puppets, not disco_fixed"),
+    ],
+)
+def test_results_of_another_run_are_not_gone_on_with(changes, message, painted, tmp_path):
+    run(tmp_path, painted, clips=1)
+    with pytest.raises(EvaluationError, match=message):
+        run(tmp_path, painted, clips=1, **changes)
+
+
+def test_a_clip_shorter_than_the_protocol_is_named_before_the_work(painted, tmp_path):
     with pytest.raises(EvaluationError, match="clip walk has 4 frames, and protocol dreampose_ubc"):
-        run(tmp_path, weights_dir, protocol="dreampose_ubc")
-    assert not list(tmp_path.iterdir())
+        run(tmp_path / "run", painted, protocol="dreampose_ubc")
+    assert not list((tmp_path / "run").iterdir())
 
 
-def test_a_folder_of_other_files_is_left_alone(weights_dir, tmp_path):
+def test_a_folder_of_other_files_is_left_alone(painted, tmp_path):
     (tmp_path / split.RESULTS).mkdir()
     (tmp_path / split.RESULTS / "notes.txt").touch()
     with pytest.raises(EvaluationError, match=r"no results of evaluate\.py; give another --dump"):
-        run(tmp_path, weights_dir)
+        run(tmp_path, painted)
 
 
+@pytest.mark.slow
 def test_devices_share_clips_and_frames(weights_dir):
     """On 2 x 2 devices the frames are those of one device, to rounding."""
     found, params = weights.load(str(weights_dir))
