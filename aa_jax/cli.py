@@ -16,7 +16,8 @@ from aa_jax import config as config_lib
 from aa_jax.arguments import as_called, respelled
 from aa_jax.config import overrides
 
-Main = Callable[[config_lib.RunConfig, flags.FlagValues], Any]
+Main = Callable[[Any, flags.FlagValues], Any]
+"""(config, flags); the config is None where none was given and none is needed."""
 
 
 def run(
@@ -24,6 +25,8 @@ def run(
     doc: str,
     define: Callable[[flags.FlagValues], None],
     argv: Sequence[str] | None = None,
+    *,
+    needs_config: bool = True,
 ) -> int:
     """Parses `--config` and further flags, calls `main(config, flags)`, reports errors.
 
@@ -31,6 +34,7 @@ def run(
       doc: what `--help` prints above the flags.
       define: defines the script's own flags.
       argv: the command line without the script's name; by default the process's.
+      needs_config: refuse a command line without `--config`.
 
     Returns:
       The exit code: 0, 1 where the run failed, 2 for a mistake of the user's.
@@ -55,7 +59,7 @@ def run(
         print(as_called(f"{doc.strip()}\n\n{_describe(values)}"))
         return 0
     try:
-        config = _parse(values, argv, changes)
+        config = _parse(values, argv, changes, needs_config)
     except _USAGE_ERRORS as error:
         return fail(error, 2)
     return report_errors(lambda: main(config, values))
@@ -106,12 +110,17 @@ _USAGE_ERRORS = (
 
 
 def _parse(
-    values: flags.FlagValues, argv: Sequence[str], changes: Sequence[overrides.Override]
-) -> config_lib.RunConfig:
+    values: flags.FlagValues,
+    argv: Sequence[str],
+    changes: Sequence[overrides.Override],
+    needs_config: bool,
+) -> config_lib.RunConfig | None:
     _let_it_import_neighbours(argv)
     rest = values(argv)[1:]
     if rest:
         raise config_lib.ConfigError(f"unexpected argument {rest[0]}; flags look like --name=value")
+    if values.config is None and not needs_config and not changes:
+        return None
     if values.config is None:
         raise config_lib.ConfigError("--config is missing; choose a file of configs/")
     overrides.apply(values.config, changes)

@@ -215,13 +215,30 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """What `evaluate.py` measures."""
+    """What `evaluate.py` measures.
+
+    Attributes:
+      weights: weights directory, or `bundled`.
+      protocol: animate the test split of the dataset `data.source` and measure by this protocol
+        (`aa_jax.metrics.protocols`); empty: the puppets, beside simpler answers.
+      clips: of the test split, so many from the first; 0: all.
+      seed: of the noise; of puppets also which characters.
+      characters: puppets only.
+      frames: of every puppet's clip; of a dataset the protocol says how many.
+      batch_size: clips that are animated together.
+    """
 
     weights: str = ""
+    protocol: str = ""
+    clips: int = 0
     seed: int = 0
     characters: int = 64
     frames: int = 16
     batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        require(self.clips >= 0, f"eval.clips must be at least 0, got {self.clips}")
+        require(self.batch_size >= 1, f"eval.batch_size must be at least 1, got {self.batch_size}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

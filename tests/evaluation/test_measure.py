@@ -9,11 +9,22 @@ from tiny_run import tiny_config
 from aa_jax import weights
 from aa_jax.config import ConfigError, SamplingConfig, SkeletonConfig
 from aa_jax.evaluation import measure
+from aa_jax.evaluation.networks import Networks
+from aa_jax.evaluation.output import Output
+from aa_jax.experiments import results
 from aa_jax.media import pictures
 from aa_jax.metrics import image
 
-METRICS = {"psnr", "ssim", "character_psnr", "mae", "temporal_error", "background_flicker"}
+METRICS = {
+    *("psnr", "ssim", "character_psnr", "mae", "temporal_error", "background_flicker"),
+    *("lpips_alex", "lpips_vgg", "fvd"),
+}
 ANSWERS = ("model", "repeated_reference", "stage1_only", "stage1_shared_noise")
+
+
+def without_weights():
+    """Of a machine without the extra `metrics`."""
+    return Networks({}, {}, dict.fromkeys(measure.NETWORKS, "no weights here"))
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +43,14 @@ def evaluated(tmp_path_factory, params):
         sampling=SamplingConfig(width=16, height=16, steps=2, guidance_scale=1.0),
     )
     weights.save(folder / "weights", config, params)
-    figures = measure.run(
-        tiny_config(),
-        weights_dir=str(folder / "weights"),
-        json_file=folder / "figures.json",
-        dump=folder / "dump",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Networks, "load", lambda *_, **__: without_weights())
+        figures = measure.run(
+            tiny_config(),
+            weights_dir=str(folder / "weights"),
+            output=Output(json=folder / "figures.json", report=folder / "report.md"),
+            dump=folder / "dump",
+        )
     return folder, figures
 
 
@@ -49,6 +62,37 @@ def test_every_answer_has_every_metric(evaluated):
     assert figures["steps"] == 2
     assert figures["seed"] == 0
     assert figures["size"] == [16, 16]
+
+
+def test_what_cannot_be_measured_is_null_and_says_why(evaluated):
+    _, figures = evaluated
+    for answer, result in zip(ANSWERS, figures["results"], strict=True):
+        for name in measure.NETWORKS:
+            assert figures[answer][name] is None
+            assert result["missing"][name] == "no weights here"
+
+
+def test_a_report_shows_all_answers_in_one_table(evaluated):
+    folder, figures = evaluated
+    text = (folder / "report.md").read_text()
+    assert "## puppets: 2 clips, 4 frames" in text
+    for answer in ANSWERS:
+        assert f"| {answer} | " in text
+    read = results.read(folder / "figures.json")
+    assert [result.name for result in read] == list(ANSWERS)
+    assert read[0].metrics["psnr"] == pytest.approx(figures["model"]["psnr"])
+
+
+def test_networks_give_every_answer_its_fvd(evaluated, networks, monkeypatch):
+    """True clips go through a network once for all answers."""
+    monkeypatch.setattr(Networks, "load", lambda *_, **__: networks)
+    clips = measure.held_out_clips(tiny_config(), seed=0, characters=3, frames=16)
+    made = {"same": clips.targets, "darker": clips.targets // 2}
+    same, darker = measure.score(clips, made)
+    assert same.metrics["fvd"] == 0
+    assert darker.metrics["fvd"] > 0
+    low, high = darker.intervals["fvd"]
+    assert low < darker.metrics["fvd"] < high
 
 
 def test_the_answers_differ_as_they_should(evaluated):
@@ -103,8 +147,8 @@ def test_without_places_to_write_to_the_sheet_goes_to_runs(evaluated, tmp_path, 
     monkeypatch.setattr(
         measure, "_animate", lambda pipeline, params, clips, *_: np.array(clips.targets)
     )
-    arguments = {"weights_dir": str(folder / "weights"), "json_file": None, "dump": None}
-    measure.run(tiny_config(), **arguments)
+    monkeypatch.setattr(Networks, "load", lambda *_, **__: without_weights())
+    measure.run(tiny_config(), weights_dir=str(folder / "weights"), output=Output(), dump=None)
     assert [p.name for p in tmp_path.iterdir()] == ["runs"]
     assert pictures.read_picture(tmp_path / "runs" / "tiny" / "evaluation.png").any()
 
@@ -116,9 +160,17 @@ def test_a_place_that_cannot_be_written_to_is_told_before_the_work(evaluated, mo
         measure.run(
             tiny_config(),
             weights_dir=str(folder / "weights"),
-            json_file=folder / "figures.json" / "a.json",
+            output=Output(json=folder / "figures.json" / "a.json"),
             dump=None,
         )
+
+
+def test_one_frame_shows_no_change(evaluated):
+    folder, _ = evaluated
+    config = tiny_config()
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, frames=1))
+    with pytest.raises(ConfigError, match=r"eval\.frames must be at least 2"):
+        measure.run(config, weights_dir=str(folder / "weights"), output=Output(), dump=None)
 
 
 def test_stage_1_weights_are_refused(tmp_path, params):
@@ -132,4 +184,6 @@ def test_stage_1_weights_are_refused(tmp_path, params):
     stage1 = {name: tree for name, tree in params.items() if name != "motion_module"}
     weights.save(tmp_path / "weights", config, stage1)
     with pytest.raises(ConfigError, match="without motion modules"):
-        measure.run(tiny_config(), weights_dir=str(tmp_path / "weights"), json_file=None, dump=None)
+        measure.run(
+            tiny_config(), weights_dir=str(tmp_path / "weights"), output=Output(), dump=None
+        )
