@@ -32,6 +32,8 @@ _SEARCH_AFTER_LOSS = 8  # frames
 # Two bodies are one: hips and sizes of a find and of a body that is followed; mean distance of
 # points of two that are followed. Radii are those of the circles around the bodies.
 _SAME_HIPS, _SAME_SIZE, _SAME_POINTS = 0.4, 1.6, 0.2
+_SAME_LOOK, _NEW_FLAG = 0.17, 0.6  # of bodies looked at twice
+_LEAST_SEEN, _SEEN = 5, 0.3  # points of a body, with that score, in the picture
 _LEAST_HAND = 16  # pixels of the side of its region; in fewer nothing can be seen
 
 
@@ -140,7 +142,7 @@ class Tracker:
         if tiles:
             found = search(picture, tiles, self._detector.detect).points[:, :2]
             new = ~_are_known(found, known.circles)
-            more, _ = self._bodies(picture, blazepose.body_regions(found[new]))
+            more = self._newcomers(picture, blazepose.body_regions(found[new]))
             known, circles = _joined(known, more), circles.joined(Circles.begun(more.circles))
             kept = _distinct(known)
             known, circles = _chosen(known, kept), circles.chosen(kept)
@@ -158,9 +160,22 @@ class Tracker:
             return _NOBODY, there
         landmarks = self._detector.bodies(picture, regions)
         # A circle that has shrunk to nothing, or left the picture, holds nobody.
-        next_regions = blazepose.body_regions(landmarks.circles)
-        there = (landmarks.flags >= blazepose.FLAG_THRESHOLD) & _is_shown(next_regions, picture)
+        there = _is_shown(blazepose.body_regions(landmarks.circles), picture)
+        there &= landmarks.flags >= blazepose.FLAG_THRESHOLD
+        there &= _are_seen(landmarks, picture)
         return _chosen(landmarks, there), there
+
+    def _newcomers(self, picture: Picture, regions: np.ndarray) -> Landmarks:
+        """Bodies in regions the detector found: those that look the same at a second look.
+
+        Of what is no body the network says another thing each time.
+        """
+        first, _ = self._bodies(picture, regions)
+        second, there = self._bodies(picture, blazepose.body_regions(first.circles))
+        first = _chosen(first, there)
+        gaps = np.linalg.norm(first.points - second.points, axis=-1).mean(-1)
+        alike = gaps < _SAME_LOOK * _radii(second.circles)
+        return _chosen(first, alike & (np.minimum(first.flags, second.flags) >= _NEW_FLAG))
 
 
 def _tiles_for(picture: Picture, frame: int, known: int, since_loss: int) -> list[Tile]:
@@ -186,6 +201,14 @@ def _is_shown(regions: Float[np.ndarray, "n 4"], picture: Picture) -> np.ndarray
     x, y, side, _ = regions.T
     near = (abs(x - width / 2) < width) & (abs(y - height / 2) < height)
     return near & (side >= 2) & (side < 8 * math.hypot(width, height))
+
+
+def _are_seen(landmarks: Landmarks, picture: Picture) -> np.ndarray:
+    """Whether enough of bodies [n] is in the picture and visible."""
+    height, width = picture.shape[:2]
+    inside = ((landmarks.points >= 0) & (landmarks.points < [width, height])).all(-1)
+    seen = np.minimum(landmarks.visibility, landmarks.presence) > _SEEN
+    return (inside & seen).sum(-1) >= _LEAST_SEEN
 
 
 def _are_known(found: Float[np.ndarray, "n 2 2"], known: Float[np.ndarray, "m 2 2"]) -> np.ndarray:

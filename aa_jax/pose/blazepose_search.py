@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from aa_jax.pose import blazepose
 from aa_jax.pose.blazepose import Found
 
-_LEAST_TILE = 320  # pixels; the detector finds people from a fifth of its square on
-_MOST_HALVINGS = 3
+_LEAST_TILE = 160  # pixels; the detector finds people from a fifth of its square on
+_MOST_HALVINGS = 2
 _OVERLAP_THRESHOLD = 0.3
 _OUTSIDE = 0.05  # of a body's circle, as a share of its diameter, beyond a tile that cuts it
 
@@ -32,7 +32,7 @@ def tiles_of(width: int, height: int, halvings: int = _MOST_HALVINGS) -> list[li
     Neighbours share half their side, so that whoever is smaller than that lies whole in one.
 
     Args:
-      halvings: how many smaller sizes there may be; none is below 320 pixels.
+      halvings: how many smaller sizes there may be; none is below 160 pixels.
 
     Returns:
       One list per size, largest first.
