@@ -3,8 +3,7 @@
 A detector finds people in a square picture; a landmark network finds 33 points in a turned square
 around each, of which two more say where the next frame's square lies; a small network lays the
 square of a hand, in which another finds 21 points. Geometry and numbers are those of the graph
-`holistic_landmark_cpu` of mediapipe 0.10.21. A region is (x, y, side, angle): its centre and side in
-pixels of the picture, and by how far it is turned, in radians.
+`holistic_landmark_cpu` of mediapipe 0.10.21; regions are those of `blazepose_regions`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from aa_jax.pose.blazepose_regions import maps_of, placed
 from aa_jax.pose.orders import BODY, FACE, LEFT_HAND, NUM_POINTS, RIGHT_HAND
 
 DETECTOR_SIDE = 224
@@ -34,9 +34,6 @@ WRIST_THRESHOLD = 0.1
 """Least visibility of a wrist whose hand is looked for."""
 
 _OVERLAP_THRESHOLD = 0.3
-_BODY_SCALE = 1.25
-_HAND_SCALE = 2.7
-_HAND_SHIFT = -0.1
 _ALL_POINTS = 39  # 33 and those of the region
 _HEATMAP_SIDE = 64
 _HEATMAP_REACH = 4  # cells on each side of a point: a kernel of 9
@@ -83,82 +80,6 @@ class Landmarks(NamedTuple):
     presence: Float[np.ndarray, "n 33"]
     flags: Float[np.ndarray, " n"]
     circles: Float[np.ndarray, "n 2 2"]
-
-
-# --- regions ------------------------------------------------------------------------------------
-
-
-def regions_between(
-    centers: Float[np.ndarray, "n 2"],
-    ends: Float[np.ndarray, "n 2"],
-    scale: float = 1.0,
-    *,
-    downwards: bool = False,
-) -> Float[np.ndarray, "n 4"]:
-    """Regions around `centers` in which `ends` lie straight above, or below.
-
-    Args:
-      scale: of the region, over the circle through the end.
-    """
-    x, y = np.moveaxis(ends - centers, -1, 0)
-    target = -np.pi / 2 if downwards else np.pi / 2
-    angles = target - np.arctan2(-y, x)
-    angles = (angles + np.pi) % (2 * np.pi) - np.pi
-    return np.column_stack([centers, 2 * scale * np.hypot(x, y), angles])
-
-
-def body_regions(circles: Float[np.ndarray, "n 2 2"]) -> Float[np.ndarray, "n 4"]:
-    """The regions of the landmark network: from a body's middle and a point on its circle."""
-    return regions_between(circles[:, 0], circles[:, 1], _BODY_SCALE)
-
-
-def hand_regions(points: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, "n 4"]:
-    """Where a hand lies, roughly: from wrist, knuckle of the little and of the index finger."""
-    wrists, pinkies, indices = np.moveaxis(points, 1, 0)
-    regions = _shifted(regions_between((2 * indices + pinkies) / 3, wrists, downwards=True))
-    return regions * [1, 1, _HAND_SCALE, 1]
-
-
-def recropped(ends: Float[np.ndarray, "n 2 2"]) -> Float[np.ndarray, "n 4"]:
-    """The region of a hand's landmarks from the two points of the network between."""
-    return _shifted(regions_between(ends[:, 0], ends[:, 1], downwards=True))
-
-
-def _shifted(regions: np.ndarray) -> np.ndarray:
-    """Moved along their own vertical."""
-    x, y, side, angle = regions.T
-    step = side * _HAND_SHIFT
-    return np.column_stack([x - step * np.sin(angle), y + step * np.cos(angle), side, angle])
-
-
-def maps_of(regions: Float[np.ndarray, "n 4"], pixels: int) -> Float[np.ndarray, "n 2 3"]:
-    """Affine maps from pixels of a crop of `pixels` x `pixels` to those of the picture."""
-    x, y, side, angle = regions.T
-    cos, sin = np.cos(angle), np.sin(angle)
-    scale = side / pixels
-    left = x - (cos - sin) * side / 2
-    top = y - (sin + cos) * side / 2
-    rows = [cos * scale, -sin * scale, left], [sin * scale, cos * scale, top]
-    return np.moveaxis(np.array(rows), -1, 0)
-
-
-def crop(
-    picture: UInt8[np.ndarray, "h w 3"], region: Float[np.ndarray, " 4"], pixels: int
-) -> UInt8[np.ndarray, "p p 3"]:
-    """What a region shows; beyond the picture, its nearest pixels."""
-    # MediaPipe lays pixel 0 of the crop, not its upper left corner, on the region's corner.
-    (matrix,) = maps_of(region[None], pixels)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
-        picture, matrix, (pixels, pixels), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-
-
-def placed(
-    points: Float[np.ndarray, "n k 2"], maps: Float[np.ndarray, "n 2 3"]
-) -> Float[np.ndarray, "n k 2"]:
-    """Points of crops as points of the picture."""
-    return points @ maps[:, :, :2].swapaxes(1, 2) + maps[:, None, :, 2]
 
 
 # --- the detector -------------------------------------------------------------------------------

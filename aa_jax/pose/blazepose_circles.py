@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from aa_jax.pose import blazepose
+from aa_jax.pose.blazepose_regions import body_regions
 
 _FPS = 30.0
 _LEAST_CUTOFF, _BETA, _SPEED_CUTOFF = 0.01, 10.0, 1.0  # Hz, seconds per body, Hz
@@ -48,7 +48,7 @@ class Circles(NamedTuple):
 
     def regions(self) -> Float[np.ndarray, "n 4"]:
         """Where the bodies are looked for in the next frame."""
-        return blazepose.body_regions(self.steady)
+        return body_regions(self.steady)
 
     def moved(self, measured: Circle) -> Circles:
         """With the next frame's circles of the same bodies."""

@@ -19,6 +19,14 @@ from aa_jax.pose.blazepose import Landmarks
 from aa_jax.pose.blazepose_circles import Circles
 from aa_jax.pose.blazepose_models import MODELS
 from aa_jax.pose.blazepose_networks import Networks
+from aa_jax.pose.blazepose_regions import (
+    body_regions,
+    crop,
+    hand_regions,
+    maps_of,
+    placed,
+    recropped,
+)
 from aa_jax.pose.blazepose_search import Tile, search, tiles_of
 from aa_jax.pose.detectors import Pictures
 from aa_jax.pose.people import People
@@ -90,7 +98,7 @@ class BlazePose:
         count = len(landmarks.points)
         points, scores = np.zeros((2 * count, 21, 2)), np.zeros(2 * count)
         ends = [blazepose.LEFT_WRIST_PINKY_INDEX, blazepose.RIGHT_WRIST_PINKY_INDEX]
-        rough = blazepose.hand_regions(landmarks.points[:, ends].reshape(-1, 3, 2))
+        rough = hand_regions(landmarks.points[:, ends].reshape(-1, 3, 2))
         wrists = landmarks.visibility[:, [end[0] for end in ends]].ravel()
         seen = (wrists >= blazepose.WRIST_THRESHOLD) & _is_shown(rough, picture)
         if seen.any():
@@ -101,15 +109,15 @@ class BlazePose:
     def _hands_in(self, picture: Picture, rough: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         crops = self._crops(picture, rough, blazepose.RECROP_SIDE)
         (ends,) = self._recrop(crops)
-        maps = blazepose.maps_of(rough, blazepose.RECROP_SIDE)
-        regions = blazepose.recropped(blazepose.placed(ends.reshape(-1, 2, 2), maps))
+        maps = maps_of(rough, blazepose.RECROP_SIDE)
+        regions = recropped(placed(ends.reshape(-1, 2, 2), maps))
         outputs, flags = self._hand(self._crops(picture, regions, blazepose.HAND_SIDE))
         points = outputs.reshape(-1, 21, 3)[..., :2].astype(np.float64)
-        points = blazepose.placed(points, blazepose.maps_of(regions, blazepose.HAND_SIDE))
+        points = placed(points, maps_of(regions, blazepose.HAND_SIDE))
         return points, flags[:, 0] * (regions[:, 2] >= _LEAST_HAND)
 
     def _crops(self, picture: Picture, regions: np.ndarray, side: int) -> np.ndarray:
-        crops = self.networks.spread(lambda region: blazepose.crop(picture, region, side), regions)
+        crops = self.networks.spread(lambda region: crop(picture, region, side), regions)
         return np.stack(crops).astype(np.float32) * np.float32(1 / 255)
 
 
@@ -142,7 +150,7 @@ class Tracker:
         if tiles:
             found = search(picture, tiles, self._detector.detect).points[:, :2]
             new = ~_are_known(found, known.circles)
-            more = self._newcomers(picture, blazepose.body_regions(found[new]))
+            more = self._newcomers(picture, body_regions(found[new]))
             known, circles = _joined(known, more), circles.joined(Circles.begun(more.circles))
             kept = _distinct(known)
             known, circles = _chosen(known, kept), circles.chosen(kept)
@@ -160,7 +168,7 @@ class Tracker:
             return _NOBODY, there
         landmarks = self._detector.bodies(picture, regions)
         # A circle that has shrunk to nothing, or left the picture, holds nobody.
-        there = _is_shown(blazepose.body_regions(landmarks.circles), picture)
+        there = _is_shown(body_regions(landmarks.circles), picture)
         there &= landmarks.flags >= blazepose.FLAG_THRESHOLD
         there &= _are_seen(landmarks, picture)
         return _chosen(landmarks, there), there
@@ -171,7 +179,7 @@ class Tracker:
         Of what is no body the network says another thing each time.
         """
         first, _ = self._bodies(picture, regions)
-        second, there = self._bodies(picture, blazepose.body_regions(first.circles))
+        second, there = self._bodies(picture, body_regions(first.circles))
         first = _chosen(first, there)
         gaps = np.linalg.norm(first.points - second.points, axis=-1).mean(-1)
         alike = gaps < _SAME_LOOK * _radii(second.circles)
@@ -189,7 +197,7 @@ def _tiles_for(picture: Picture, frame: int, known: int, since_loss: int) -> lis
     search, rest = divmod(frame, _SEARCH_EVERY)
     if rest == 0:
         everywhere = not known or search % _SEARCH_SMALL_EVERY == 0
-        return sum(levels if everywhere else levels[:2], [])
+        return [tile for level in levels[: None if everywhere else 2] for tile in level]
     if known and since_loss >= _SEARCH_AFTER_LOSS:
         return []
     return levels[0] + [smaller[index % len(smaller)] for index in [frame] if smaller]

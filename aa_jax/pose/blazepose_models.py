@@ -176,6 +176,8 @@ def _errors_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if nothing is in it
         raise DetectionError(
             f"{folder}: the pose networks cannot be kept there ({error.strerror or error}); they "
             f"need {_MEGABYTES} MB, and {WHEEL_MEGABYTES} MB more while they are fetched: make "

@@ -1,8 +1,8 @@
 """What every pose detector is, and which one is taken.
 
-    detector = open_detector("auto")
-    stream = detector.stream()
-    everyone = [people for pictures in batches for people in stream(pictures)]
+detector = open_detector("auto")
+stream = detector.stream()
+everyone = [people for pictures in batches for people in stream(pictures)]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 from jaxtyping import UInt8
 
+from aa_jax.config import ConfigError
 from aa_jax.pose.people import People
 
 Pictures = Sequence[UInt8[np.ndarray, "h w 3"]]
@@ -83,38 +84,27 @@ def open_detector(
       report: takes the line that says what is fetched.
 
     Raises:
-      DetectionError: its library or a file is missing, or an argument is the other one's.
+      ConfigError: an argument is the other detector's.
+      DetectionError: its library or a file is missing, or is another one.
     """
-    if resolved(name, dwpose=dwpose, pose_models=pose_models) == "dwpose":
+    check_flags(name, dwpose, pose_models)
+    given = dwpose or (os.environ.get(DWPOSE_VARIABLE) and not pose_models)
+    if name == "dwpose" or (name == "auto" and given):
         from aa_jax.pose.dwpose_networks import DWPose, model_files
 
         return DWPose(*model_files(dwpose), provider=provider, threads=threads)
     from aa_jax.pose.blazepose_detector import BlazePose
     from aa_jax.pose.blazepose_models import find_models
 
-    if provider == "cuda":
-        raise DetectionError("BlazePose runs on the CPU; leave provider out, or take DWPose")
     return BlazePose(find_models(pose_models, report=report), threads=threads)
 
 
-def resolved(
-    name: DetectorName,
-    *,
-    dwpose: str | Path | None = None,
-    pose_models: str | Path | None = None,
-) -> Literal["dwpose", "blazepose"]:
-    """Which detector is meant.
-
-    Raises:
-      DetectionError: an argument would have no effect.
-    """
-    if dwpose and (name == "blazepose" or pose_models):
-        other = "--detector blazepose" if name == "blazepose" else "--pose-models"
-        raise DetectionError(f"--dwpose has no effect with {other}; leave one out")
-    if name == "dwpose" and pose_models:
-        raise DetectionError("--pose-models has no effect with --detector dwpose; leave one out")
-    if name != "auto":
-        return name
-    if pose_models:
-        return "blazepose"
-    return "dwpose" if dwpose or os.environ.get(DWPOSE_VARIABLE) else "blazepose"
+def check_flags(
+    name: DetectorName, dwpose: str | Path | None, pose_models: str | Path | None
+) -> None:
+    """Raises `ConfigError`, in one line, for one of `open_detector`'s flags without effect."""
+    other = "--pose-models" if pose_models else "--detector blazepose"
+    if dwpose and (pose_models or name == "blazepose"):
+        raise ConfigError(f"--dwpose has no effect with {other}; leave one out")
+    if pose_models and name == "dwpose":
+        raise ConfigError("--pose-models has no effect with --detector dwpose; leave one out")

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -27,6 +28,7 @@ _VISIBLE = 0.3
 _TRACKING_GATE = 0.5
 _LEAST_SIZE = 0.05
 
+_SMALL = 64  # pixels from the highest visible joint of a body to its lowest
 _CROWDED = 0.1
 """Share of frames with several people from which on a choice is worth a line."""
 
@@ -60,6 +62,28 @@ def warn_of_crowds(path: Path, found: Int[np.ndarray, " t"], report: Callable[[s
         report(
             f"warning: {path}: several people in {crowded:.0%} of the frames; the one seen best "
             "in each is taken, --person tracked follows one through the clip"
+        )
+
+
+def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]) -> None:
+    """Says that a person is too small for its poses to be good.
+
+    Args:
+      path: of the video, for the line.
+      keypoints: of the person.
+      report: takes the line.
+    """
+    seen = keypoints.body_scores > _VISIBLE
+    frames = seen.sum(1) > 1
+    if not frames.any():
+        return
+    y = keypoints.body[frames, :, 1]
+    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
+    height = float(np.median(bottom.max(1) - top.min(1)))
+    if height < _SMALL:
+        report(
+            f"warning: {path}: the person is only {height:.0f} pixels high, so that poses are "
+            "rough; film from closer, or crop and enlarge the video"
         )
 
 
@@ -177,12 +201,34 @@ def _pose_distances(
 # --- the file -----------------------------------------------------------------------------------
 
 
-def save(path: Path, key: str, detections: Detections, *, complete: bool) -> None:
+class Saved(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+      detections: as they were saved.
+      complete: whether these are all frames of the video.
+      state: of the detector after the last of them.
+    """
+
+    detections: Detections
+    complete: bool
+    state: np.ndarray
+
+
+def save(
+    path: Path,
+    key: str,
+    detections: Detections,
+    *,
+    complete: bool,
+    state: np.ndarray | None = None,
+) -> None:
     """Writes detections so that a reader never sees half a file.
 
     Args:
       key: names what they were made of; `load` asks for the same.
       complete: whether these are all frames of the video.
+      state: of the detector after the last of them.
     """
     frames = detections.frames
     with files.replacing_file(path) as temporary, temporary.open("wb") as file:
@@ -190,6 +236,7 @@ def save(path: Path, key: str, detections: Detections, *, complete: bool) -> Non
             file,
             key=key,
             complete=complete,
+            state=np.zeros(0) if state is None else state,
             found=np.array([people.found for people in frames], np.int32),
             people=np.array([len(people.points) for people in frames], np.int32),
             points=_join((people.points for people in frames), (NUM_POINTS, 2)),
@@ -200,8 +247,8 @@ def save(path: Path, key: str, detections: Detections, *, complete: bool) -> Non
         )
 
 
-def load(path: Path, key: str) -> tuple[Detections, bool] | None:
-    """What `save` wrote, and whether it is complete; None if it is no use.
+def load(path: Path, key: str) -> Saved | None:
+    """What `save` wrote; None if it is no use.
 
     No file, a damaged one, and one of another video or other networks are all no use: the
     detections can always be made again.
@@ -215,7 +262,10 @@ def load(path: Path, key: str) -> tuple[Detections, bool] | None:
             found = file["found"].tolist()
             frames = tuple(map(People, points, scores, found)) if found else ()
             size = int(file["width"]), int(file["height"])
-            return Detections(frames, *size, float(file["fps"])), bool(file["complete"])
+            detections = Detections(frames, *size, float(file["fps"]))
+            # Files of before detectors had a state have none.
+            state = file["state"] if "state" in file else np.zeros(0)
+            return Saved(detections, bool(file["complete"]), state)
     except _UNREADABLE:
         return None
 

@@ -72,7 +72,7 @@ def test_file_round_trip(crossing, tmp_path):
     path = tmp_path / "a.npz"
     people.save(path, "key", crossing, complete=False)
 
-    found, complete = people.load(path, "key")
+    found, complete, _ = people.load(path, "key")
 
     assert not complete
     assert found.people_found.tolist() == [2] * 6

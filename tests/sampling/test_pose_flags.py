@@ -16,6 +16,7 @@ FLAGS = {
     "person": "tracked",
     "smoothing": "one_euro",
     "poses_size": (320, 480),
+    "detector": "auto",
     "dwpose": "models",
     "reference_poses": "me.npz",
     "retargeting": "bones",
