@@ -117,8 +117,13 @@ class BlazePose:
         return points, flags[:, 0] * (regions[:, 2] >= _LEAST_HAND)
 
     def _crops(self, picture: Picture, regions: np.ndarray, side: int) -> np.ndarray:
-        crops = self.networks.spread(lambda region: crop(picture, region, side), regions)
-        return np.stack(crops).astype(np.float32) * np.float32(1 / 255)
+        crops = np.empty((len(regions), side, side, 3), np.float32)
+
+        def fill(target: np.ndarray, region: np.ndarray) -> None:
+            np.multiply(crop(picture, region, side), np.float32(1 / 255), out=target)
+
+        self.networks.spread(fill, crops, regions)
+        return crops
 
 
 class Tracker:
@@ -204,10 +209,10 @@ def _tiles_for(picture: Picture, frame: int, known: int, since_loss: int) -> lis
 
 
 def _is_shown(regions: Float[np.ndarray, "n 4"], picture: Picture) -> np.ndarray:
-    """Whether regions [n] have a size and a centre near the picture."""
+    """Whether regions [n] have a size and touch the picture."""
     height, width = picture.shape[:2]
     x, y, side, _ = regions.T
-    near = (abs(x - width / 2) < width) & (abs(y - height / 2) < height)
+    near = (abs(x - width / 2) < (width + side) / 2) & (abs(y - height / 2) < (height + side) / 2)
     return near & (side >= 2) & (side < 8 * math.hypot(width, height))
 
 

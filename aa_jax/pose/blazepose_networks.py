@@ -6,9 +6,10 @@ that each run on one thread; a single picture is spread over all threads instead
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,12 +109,30 @@ def _litert() -> tuple[Any, Any]:
 def _interpreter(path: Path, content: bytes, threads: int) -> Interpreter:
     module, _ = _litert()
     try:
-        made = module.Interpreter(model_content=content, num_threads=threads)
-        made.allocate_tensors()
+        with _without_native_notes():
+            made = module.Interpreter(model_content=content, num_threads=threads)
+            made.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DetectionError(f"{path}: no network LiteRT can run ({reason})") from None
     return made
+
+
+@contextlib.contextmanager
+def _without_native_notes() -> Iterator[None]:
+    """LiteRT tells file descriptor 2 which delegate it made, and has no setting for it."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no such descriptor
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _reduced(path: Path, outputs: Sequence[int]) -> bytes:

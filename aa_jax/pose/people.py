@@ -6,7 +6,6 @@ Raw detections are kept, not the chosen person, so that another choice needs no 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import zipfile
 import zlib
@@ -19,15 +18,11 @@ from jaxtyping import Float32, Int
 
 from aa_jax import files
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.pose.layout import BODY_JOINTS
+from aa_jax.pose.layout import KeypointsError
 from aa_jax.pose.orders import BODY, FACE, HANDS, NUM_POINTS
+from aa_jax.pose.tracks import Track, tracks_of
 
 _VISIBLE = 0.3
-# Mean distance of joints from one sighting to the next, in body sizes, within which two poses are
-# taken for the same person's; and the least body size, as a share of the picture's diagonal.
-_TRACKING_GATE = 0.5
-_LEAST_SIZE = 0.05
-
 _SMALL = 64  # pixels from the highest visible joint of a body to its lowest
 _CROWDED = 0.1
 """Share of frames with several people from which on a choice is worth a line."""
@@ -110,14 +105,15 @@ class Detections:
         """How many people were found in each frame."""
         return np.array([people.found for people in self.frames], int)
 
-    def keypoints(self, *, track: bool = False) -> Keypoints:
+    def keypoints(self, *, track: bool = False, person: tuple[int, int] | None = None) -> Keypoints:
         """One person's keypoints.
 
         Args:
           track: follow one person through the clip, the one seen best in sum; otherwise every
             frame takes the person with the highest mean body score, as DWPose does.
+          person: follow this one instead: a frame, and an index among its people.
         """
-        chosen = self._tracked() if track else [self._best(people) for people in self.frames]
+        chosen = self.chosen(track=track, person=person)
         points = np.zeros((len(self), NUM_POINTS, 2), np.float32)
         scores = np.zeros((len(self), NUM_POINTS), np.float32)
         for t, (people, person) in enumerate(zip(self.frames, chosen, strict=True)):
@@ -136,66 +132,40 @@ class Detections:
             face_scores=scores[:, FACE],
         )
 
+    def tracks(self) -> list[Track]:
+        """Everyone of the clip, the one seen best in sum first."""
+        bodies = [people.scores[:, BODY] for people in self.frames]
+        return tracks_of(
+            [people.points[:, BODY].astype(np.float64) for people in self.frames],
+            [scores > _VISIBLE for scores in bodies],
+            [scores.mean(1) for scores in bodies],
+            (self.width, self.height),
+        )
+
+    def chosen(
+        self, *, track: bool = False, person: tuple[int, int] | None = None
+    ) -> list[int | None]:
+        """Per frame the index of one person among its people; see `keypoints`.
+
+        Raises:
+          KeypointsError: there is no such person.
+        """
+        if person is not None:
+            t, index = person
+            if not (0 <= t < len(self) and 0 <= index < len(self.frames[t].points)):
+                raise KeypointsError(f"there is no person {index} in frame {t} of {len(self)}")
+            followed = next(each for each in self.tracks() if each.get(t) == index)
+        elif track:
+            followed = next(iter(self.tracks()), {})
+        else:
+            return [self._best(people) for people in self.frames]
+        return [followed.get(t) for t in range(len(self))]
+
     @staticmethod
     def _best(people: People) -> int | None:
         if not len(people.scores):
             return None
         return int(people.scores[:, BODY].mean(1).argmax())
-
-    def _tracked(self) -> list[int | None]:
-        """Per frame the index of the person whose track has the greatest sum of body scores."""
-        from scipy.optimize import linear_sum_assignment
-
-        least = _LEAST_SIZE * math.hypot(self.width, self.height)
-        last_points = np.zeros((0, len(BODY_JOINTS), 2))  # of each track, where last seen
-        last_seen = np.zeros((0, len(BODY_JOINTS)), bool)
-        totals: list[float] = []
-        members: list[dict[int, int]] = []  # frame -> person
-        for t, people in enumerate(self.frames):
-            points = people.points[:, BODY].astype(np.float64)
-            seen = people.scores[:, BODY] > _VISIBLE
-            distances = _pose_distances(last_points, last_seen, points, seen, least)
-            pairs = zip(*linear_sum_assignment(distances), strict=True)
-            track_of = {p: k for k, p in pairs if distances[k, p] < _TRACKING_GATE}
-            for person in range(len(points)):
-                if person not in track_of:
-                    track_of[person] = len(members)
-                    members.append({})
-                    totals.append(0.0)
-                    last_points = np.append(last_points, points[person][None], 0)
-                    last_seen = np.append(last_seen, seen[person][None], 0)
-                track = track_of[person]
-                members[track][t] = person
-                totals[track] += float(people.scores[person, BODY].mean())
-                last_points[track], last_seen[track] = points[person], seen[person]
-        if not members:
-            return [None] * len(self)
-        best = members[int(np.argmax(totals))]
-        return [best.get(t) for t in range(len(self))]
-
-
-def _pose_distances(
-    first: np.ndarray,
-    first_seen: np.ndarray,
-    second: np.ndarray,
-    second_seen: np.ndarray,
-    least: float,
-) -> np.ndarray:
-    """Mean distance [n, m], in body sizes, of the joints both poses show; large if there are none.
-
-    Args:
-      first: [n, 18, 2], first_seen: [n, 18] bool.
-      second: [m, 18, 2], second_seen: [m, 18] bool.
-      least: size of the smallest body, pixels.
-    """
-    both = first_seen[:, None] & second_seen[None]
-    gaps = np.linalg.norm(first[:, None] - second[None], axis=-1)
-    mean = (gaps * both).sum(-1) / np.maximum(both.sum(-1), 1)
-    low = np.where(first_seen[..., None], first, np.inf).min(1)
-    high = np.where(first_seen[..., None], first, -np.inf).max(1)
-    extent = np.where(first_seen.any(1)[:, None], high - low, 0.0)
-    sizes = np.maximum(np.linalg.norm(extent, axis=-1), least)
-    return np.where(both.any(-1), mean / sizes[:, None], 1e6)
 
 
 # --- the file -----------------------------------------------------------------------------------
