@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.child:
         print(json.dumps(_measure_memory(flags.video, flags.repeats)))
         return 0
+    if not flags.mediapipe:
+        print("error: --mediapipe is missing; it names the Python to compare with", file=sys.stderr)
+        return 2
     if flags.cores:
         os.sched_setaffinity(0, set(flags.cores))
     frames = _frames(flags.video, flags.frames)

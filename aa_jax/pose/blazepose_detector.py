@@ -157,8 +157,8 @@ class Tracker:
             new = ~_are_known(found, known.circles)
             more = self._newcomers(picture, body_regions(found[new]))
             known, circles = _joined(known, more), circles.joined(Circles.begun(more.circles))
-            kept = _distinct(known)
-            known, circles = _chosen(known, kept), circles.chosen(kept)
+        kept = _distinct(known)
+        known, circles = _chosen(known, kept), circles.chosen(kept)
         self.state = np.zeros((1 + len(known.flags), 12))
         self.state[0, :2] = frame + 1, since_loss
         self.state[1:] = circles.packed()
@@ -194,8 +194,9 @@ class Tracker:
 def _tiles_for(picture: Picture, frame: int, known: int, since_loss: int) -> list[Tile]:
     """Where people are looked for in a frame.
 
-    Everywhere at first and, while nobody is known, again and again; between, in the whole picture
-    and one tile in turn. Once somebody is known, in the whole picture and its halves at intervals.
+    Everywhere at first and, while nobody is known, again and again; between, and for some frames
+    after the first and after a loss, in the whole picture and one tile in turn. Once somebody is
+    known, in the whole picture and its halves at intervals.
     """
     levels = tiles_of(*picture.shape[1::-1])
     smaller = [tile for level in levels[1:] for tile in level]
