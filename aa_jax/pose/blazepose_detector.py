@@ -35,7 +35,7 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 _VERSION = 1  # of what is made of the networks' answers; raised, it makes caches anew
 _SEARCH_EVERY = 30  # frames
-_SEARCH_SMALL_EVERY = 8  # searches
+_TILES_IN_TURN = 3  # of a search
 _SEARCH_AFTER_LOSS = 8  # frames
 # Two bodies are one: hips and sizes of a find and of a body that is followed; mean distance of
 # points of two that are followed. Radii are those of the circles around the bodies.
@@ -194,19 +194,25 @@ class Tracker:
 def _tiles_for(picture: Picture, frame: int, known: int, since_loss: int) -> list[Tile]:
     """Where people are looked for in a frame.
 
-    Everywhere at first and, while nobody is known, again and again; between, and for some frames
-    after the first and after a loss, in the whole picture and one tile in turn. Once somebody is
-    known, in the whole picture and its halves at intervals.
+    Everywhere at first and, while nobody is known, again and again. Once somebody is known, at
+    intervals in the whole picture and some of the tiles in turn. Between, where nobody is known,
+    and for some frames after the first and after a loss, in the whole picture and one tile in turn.
     """
-    levels = tiles_of(*picture.shape[1::-1])
-    smaller = [tile for level in levels[1:] for tile in level]
+    whole, *smaller = tiles_of(*picture.shape[1::-1])
+    tiles = [tile for level in smaller for tile in level]
     search, rest = divmod(frame, _SEARCH_EVERY)
     if rest == 0:
-        everywhere = not known or search % _SEARCH_SMALL_EVERY == 0
-        return [tile for level in levels[: None if everywhere else 2] for tile in level]
+        if frame == 0 or not known:
+            return whole + tiles
+        return whole + _in_turn(tiles, search * _TILES_IN_TURN, _TILES_IN_TURN)
     if known and since_loss >= _SEARCH_AFTER_LOSS:
         return []
-    return levels[0] + [smaller[index % len(smaller)] for index in [frame] if smaller]
+    return whole + _in_turn(tiles, frame, 1)
+
+
+def _in_turn(tiles: list[Tile], first: int, count: int) -> list[Tile]:
+    count = min(count, len(tiles))
+    return [tiles[(first + k) % len(tiles)] for k in range(count)]
 
 
 def _is_shown(regions: Float[np.ndarray, "n 4"], picture: Picture) -> np.ndarray:

@@ -44,7 +44,7 @@ class Networks:
           DetectionError: ai-edge-litert is missing, or cannot read the file.
         """
         content = _reduced(path, outputs)
-        shared = functools.partial(_interpreter, path, content)
+        shared = functools.partial(_open_lane, path, content)
         return Network(shared(self.threads), [], functools.partial(shared, 1), self)
 
     def spread(self, call: Callable, *arguments: Sequence) -> list:
@@ -54,14 +54,30 @@ class Networks:
         return list(self._pool.map(call, *arguments))
 
 
+class _Lane:
+    """One interpreter."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        # Asking for these takes as long as a small layer.
+        (self._input,) = (detail["index"] for detail in interpreter.get_input_details())
+        self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
+
+    def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
+        """The outputs, each [1, ...], for a picture [side, side, 3]."""
+        self._interpreter.set_tensor(self._input, picture[None])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
 class Network:
     """One network: as many interpreters as pictures go through it at once."""
 
     def __init__(
         self,
-        alone: Interpreter,
-        single: list[Interpreter],
-        make: Callable[[], Interpreter],
+        alone: _Lane,
+        single: list[_Lane],
+        make: Callable[[], _Lane],
         networks: Networks,
     ) -> None:
         self._alone, self._single, self._make, self._networks = alone, single, make, networks
@@ -70,24 +86,18 @@ class Network:
         """The outputs, each [n, ...], for pictures [n, side, side, 3] float32."""
         count, threads = len(pictures), self._networks.threads
         if count == 1 or threads == 1:
-            answers = [_run(self._alone, picture) for picture in pictures]
+            answers = [self._alone(picture) for picture in pictures]
         else:
             lanes = min(count, threads)
             self._single += [self._make() for _ in range(lanes - len(self._single))]
             parts = [range(lane, count, lanes) for lane in range(lanes)]
 
             def run(lane: int) -> list[list[np.ndarray]]:
-                return [_run(self._single[lane], pictures[i]) for i in parts[lane]]
+                return [self._single[lane](pictures[i]) for i in parts[lane]]
 
             done = self._networks.spread(run, range(lanes))
             answers = [done[i % lanes][i // lanes] for i in range(count)]
         return [np.concatenate(output) for output in zip(*answers, strict=True)]
-
-
-def _run(interpreter: Interpreter, picture: np.ndarray) -> list[np.ndarray]:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None])
-    interpreter.invoke()
-    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
 
 
 def _cores() -> set[int]:
@@ -106,7 +116,7 @@ def _litert() -> tuple[Any, Any]:
     return interpreter, schema_py_generated
 
 
-def _interpreter(path: Path, content: bytes, threads: int) -> Interpreter:
+def _open_lane(path: Path, content: bytes, threads: int) -> _Lane:
     module, _ = _litert()
     try:
         with _without_native_notes():
@@ -115,7 +125,7 @@ def _interpreter(path: Path, content: bytes, threads: int) -> Interpreter:
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DetectionError(f"{path}: no network LiteRT can run ({reason})") from None
-    return made
+    return _Lane(made)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def regions_between(
     Args:
       scale: of the region, over the circle through the end.
     """
-    x, y = np.moveaxis(ends - centers, -1, 0)
+    x, y = (ends - centers).T
     target = -np.pi / 2 if downwards else np.pi / 2
     angles = target - np.arctan2(-y, x)
     angles = (angles + np.pi) % (2 * np.pi) - np.pi
@@ -41,7 +41,7 @@ def body_regions(circles: Float[np.ndarray, "n 2 2"]) -> Float[np.ndarray, "n 4"
 
 def hand_regions(points: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, "n 4"]:
     """Where a hand lies, roughly: from wrist, knuckle of the little and of the index finger."""
-    wrists, pinkies, indices = np.moveaxis(points, 1, 0)
+    wrists, pinkies, indices = points[:, 0], points[:, 1], points[:, 2]
     regions = _shifted(regions_between((2 * indices + pinkies) / 3, wrists, downwards=True))
     return regions * [1, 1, _HAND_SCALE, 1]
 
@@ -65,8 +65,8 @@ def maps_of(regions: Float[np.ndarray, "n 4"], pixels: int) -> Float[np.ndarray,
     scale = side / pixels
     left = x - (cos - sin) * side / 2
     top = y - (sin + cos) * side / 2
-    rows = [cos * scale, -sin * scale, left], [sin * scale, cos * scale, top]
-    return np.moveaxis(np.array(rows), -1, 0)
+    columns = [cos * scale, -sin * scale, left, sin * scale, cos * scale, top]
+    return np.stack(columns, -1).reshape(-1, 2, 3)
 
 
 def crop(

@@ -84,6 +84,13 @@ def test_driving_takes_all_but_a_canvas(paths):
         pose_flags.check(PoseSource(path=paths, driving=paths / "a.mp4", poses_size=(1, 1)))
 
 
+def test_the_two_detectors_flags_exclude_each_other(paths):
+    video = {"path": paths, "driving": paths / "a.mp4"}
+    pose_flags.check(PoseSource(**video, detector="blazepose", pose_models="models"))
+    with pytest.raises(ConfigError, match="--dwpose has no effect with --pose-models"):
+        pose_flags.check(PoseSource(**video, dwpose="a", pose_models="b"))
+
+
 def test_a_folder_of_two_kinds_is_refused(paths):
     with pytest.raises(ConfigError, match=r"holds both pictures and \.json files"):
         pose_flags.kind_of(paths / "both")
