@@ -36,6 +36,7 @@ Picture = UInt8[np.ndarray, "h w 3"]
 _VERSION = 1  # of what is made of the networks' answers; raised, it makes caches anew
 _SEARCH_EVERY = 30  # frames
 _TILES_IN_TURN = 3  # of a search
+_LARGE = 1 / 12  # radius of a body, of the picture's longer side: it is large
 _SEARCH_AFTER_LOSS = 8  # frames
 # Two bodies are one: hips and sizes of a find and of a body that is followed; mean distance of
 # points of two that are followed. Radii are those of the circles around the bodies.
@@ -151,7 +152,8 @@ class Tracker:
         known, there = self._bodies(picture, circles.regions())
         circles = circles.chosen(there).moved(known.circles)
         since_loss = since_loss + 1 if there.all() else 0
-        tiles = _tiles_for(picture, frame, len(known.flags), since_loss)
+        largest = _radii(known.circles).max(initial=0)
+        tiles = _tiles_for(picture, frame, largest, since_loss)
         if tiles:
             found = search(picture, tiles, self._detector.detect).points[:, :2]
             new = ~_are_known(found, known.circles)
@@ -191,21 +193,26 @@ class Tracker:
         return _chosen(first, alike & (np.minimum(first.flags, second.flags) >= _NEW_FLAG))
 
 
-def _tiles_for(picture: Picture, frame: int, known: int, since_loss: int) -> list[Tile]:
+def _tiles_for(picture: Picture, frame: int, largest: float, since_loss: int) -> list[Tile]:
     """Where people are looked for in a frame.
 
-    Everywhere at first and, while nobody is known, again and again. Once somebody is known, at
-    intervals in the whole picture and some of the tiles in turn. Between, where nobody is known,
-    and for some frames after the first and after a loss, in the whole picture and one tile in turn.
+    Everywhere at first and, while nobody or only small people are known, at intervals. Beside
+    somebody large, at intervals in the whole picture and some of the tiles in turn. Between, where
+    nobody is known, and for some frames after the first and after a loss, in the whole picture and
+    one tile in turn.
+
+    Args:
+      largest: radius of the largest body known, 0 if there is none.
+      since_loss: frames since one was lost.
     """
     whole, *smaller = tiles_of(*picture.shape[1::-1])
     tiles = [tile for level in smaller for tile in level]
     search, rest = divmod(frame, _SEARCH_EVERY)
     if rest == 0:
-        if frame == 0 or not known:
+        if frame == 0 or largest < _LARGE * max(picture.shape):
             return whole + tiles
         return whole + _in_turn(tiles, search * _TILES_IN_TURN, _TILES_IN_TURN)
-    if known and since_loss >= _SEARCH_AFTER_LOSS:
+    if largest and since_loss >= _SEARCH_AFTER_LOSS:
         return []
     return whole + _in_turn(tiles, frame, 1)
 

@@ -82,6 +82,19 @@ def test_newcomers_come_in_at_the_next_search(networks):
     assert [people.found for people in tracker([PICTURE] * 11)] == [1] * 10 + [2]
 
 
+def test_beside_small_people_all_tiles_are_searched():
+    tiles_for = blazepose_detector._tiles_for
+    everywhere = sum(map(len, tiles_of(640, 480)))
+    later = {"frame": 60, "since_loss": 60}
+    assert len(tiles_for(PICTURE, 0, 0, 0)) == everywhere
+    assert len(tiles_for(PICTURE, largest=0, **later)) == everywhere
+    assert len(tiles_for(PICTURE, largest=30, **later)) == everywhere
+    assert len(tiles_for(PICTURE, largest=100, **later)) == 4
+    assert tiles_for(PICTURE, 61, 100, 60) == []
+    assert len(tiles_for(PICTURE, 61, 100, 1)) == 2
+    assert len(tiles_for(PICTURE, 61, 0, 60)) == 2
+
+
 def test_what_looks_otherwise_at_a_second_look_is_nobody(networks):
     networks.hips, networks.shivers = [(200, 300)], True
     assert Tracker(networks)([PICTURE])[0].found == 0
