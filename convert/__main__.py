@@ -37,6 +37,7 @@ COMMANDS = {
     "animate-anyone": ("animate_anyone", "a whole model from Moore-AnimateAnyone or MusePose"),
     "controlnet-openpose": ("controlnet", "a Pose Guider's start from the OpenPose ControlNet"),
     "metrics": ("metrics", "the networks of LPIPS, FVD, FID and FID-VID"),
+    "pose-models": ("pose_models", "BlazePose's networks, which find poses in videos"),
     "export": ("export", "a weights directory or training run back to PyTorch files"),
     "inspect": ("inspection", "what a file is and which command converts it"),
     "verify": ("verify", "our numbers against those of the original implementation"),

@@ -6,27 +6,24 @@ Raw detections are kept, not the chosen person, so that another choice needs no 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
 
 from aa_jax import files
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.pose.layout import BODY_JOINTS
+from aa_jax.pose.layout import KeypointsError
 from aa_jax.pose.orders import BODY, FACE, HANDS, NUM_POINTS
+from aa_jax.pose.tracks import Track, tracks_of
 
 _VISIBLE = 0.3
-# Mean distance of joints from one sighting to the next, in body sizes, within which two poses are
-# taken for the same person's; and the least body size, as a share of the picture's diagonal.
-_TRACKING_GATE = 0.5
-_LEAST_SIZE = 0.05
-
+_SMALL = 64  # pixels from the highest visible joint of a body to its lowest
 _CROWDED = _EMPTY = 0.1
 """Share of frames with several people, or with nobody, from which on it is worth a line."""
 
@@ -83,6 +80,28 @@ def warn_of_absence(
         )
 
 
+def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]) -> None:
+    """Says that a person is too small for its poses to be good.
+
+    Args:
+      path: of the video, for the line.
+      keypoints: of the person.
+      report: takes the line.
+    """
+    seen = keypoints.body_scores > _VISIBLE
+    frames = seen.sum(1) > 1
+    if not frames.any():
+        return
+    y = keypoints.body[frames, :, 1]
+    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
+    height = float(np.median(bottom.max(1) - top.min(1)))
+    if height < _SMALL:
+        report(
+            f"warning: {path}: the person is only {height:.0f} pixels high, so that poses are "
+            "rough; film from closer, or crop and enlarge the video"
+        )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detections:
     """All people of all frames of a clip.
@@ -106,14 +125,15 @@ class Detections:
         """How many people were found in each frame."""
         return np.array([people.found for people in self.frames], int)
 
-    def keypoints(self, *, track: bool = False) -> Keypoints:
+    def keypoints(self, *, track: bool = False, person: tuple[int, int] | None = None) -> Keypoints:
         """One person's keypoints.
 
         Args:
           track: follow one person through the clip, the one seen best in sum; otherwise every
             frame takes the person with the highest mean body score, as DWPose does.
+          person: follow this one instead: a frame, and an index among its people.
         """
-        chosen = self._tracked() if track else [self._best(people) for people in self.frames]
+        chosen = self.chosen(track=track, person=person)
         points = np.zeros((len(self), NUM_POINTS, 2), np.float32)
         scores = np.zeros((len(self), NUM_POINTS), np.float32)
         for t, (people, person) in enumerate(zip(self.frames, chosen, strict=True)):
@@ -132,77 +152,73 @@ class Detections:
             face_scores=scores[:, FACE],
         )
 
+    def tracks(self) -> list[Track]:
+        """Everyone of the clip, the one seen best in sum first."""
+        bodies = [people.scores[:, BODY] for people in self.frames]
+        return tracks_of(
+            [people.points[:, BODY].astype(np.float64) for people in self.frames],
+            [scores > _VISIBLE for scores in bodies],
+            [scores.mean(1) for scores in bodies],
+            (self.width, self.height),
+        )
+
+    def chosen(
+        self, *, track: bool = False, person: tuple[int, int] | None = None
+    ) -> list[int | None]:
+        """Per frame the index of one person among its people; see `keypoints`.
+
+        Raises:
+          KeypointsError: there is no such person.
+        """
+        if person is not None:
+            t, index = person
+            if not (0 <= t < len(self) and 0 <= index < len(self.frames[t].points)):
+                raise KeypointsError(f"there is no person {index} in frame {t} of {len(self)}")
+            followed = next(each for each in self.tracks() if each.get(t) == index)
+        elif track:
+            followed = next(iter(self.tracks()), {})
+        else:
+            return [self._best(people) for people in self.frames]
+        return [followed.get(t) for t in range(len(self))]
+
     @staticmethod
     def _best(people: People) -> int | None:
         if not len(people.scores):
             return None
         return int(people.scores[:, BODY].mean(1).argmax())
 
-    def _tracked(self) -> list[int | None]:
-        """Per frame the index of the person whose track has the greatest sum of body scores."""
-        from scipy.optimize import linear_sum_assignment
-
-        least = _LEAST_SIZE * math.hypot(self.width, self.height)
-        last_points = np.zeros((0, len(BODY_JOINTS), 2))  # of each track, where last seen
-        last_seen = np.zeros((0, len(BODY_JOINTS)), bool)
-        totals: list[float] = []
-        members: list[dict[int, int]] = []  # frame -> person
-        for t, people in enumerate(self.frames):
-            points = people.points[:, BODY].astype(np.float64)
-            seen = people.scores[:, BODY] > _VISIBLE
-            distances = _pose_distances(last_points, last_seen, points, seen, least)
-            pairs = zip(*linear_sum_assignment(distances), strict=True)
-            track_of = {p: k for k, p in pairs if distances[k, p] < _TRACKING_GATE}
-            for person in range(len(points)):
-                if person not in track_of:
-                    track_of[person] = len(members)
-                    members.append({})
-                    totals.append(0.0)
-                    last_points = np.append(last_points, points[person][None], 0)
-                    last_seen = np.append(last_seen, seen[person][None], 0)
-                track = track_of[person]
-                members[track][t] = person
-                totals[track] += float(people.scores[person, BODY].mean())
-                last_points[track], last_seen[track] = points[person], seen[person]
-        if not members:
-            return [None] * len(self)
-        best = members[int(np.argmax(totals))]
-        return [best.get(t) for t in range(len(self))]
-
-
-def _pose_distances(
-    first: np.ndarray,
-    first_seen: np.ndarray,
-    second: np.ndarray,
-    second_seen: np.ndarray,
-    least: float,
-) -> np.ndarray:
-    """Mean distance [n, m], in body sizes, of the joints both poses show; large if there are none.
-
-    Args:
-      first: [n, 18, 2], first_seen: [n, 18] bool.
-      second: [m, 18, 2], second_seen: [m, 18] bool.
-      least: size of the smallest body, pixels.
-    """
-    both = first_seen[:, None] & second_seen[None]
-    gaps = np.linalg.norm(first[:, None] - second[None], axis=-1)
-    mean = (gaps * both).sum(-1) / np.maximum(both.sum(-1), 1)
-    low = np.where(first_seen[..., None], first, np.inf).min(1)
-    high = np.where(first_seen[..., None], first, -np.inf).max(1)
-    extent = np.where(first_seen.any(1)[:, None], high - low, 0.0)
-    sizes = np.maximum(np.linalg.norm(extent, axis=-1), least)
-    return np.where(both.any(-1), mean / sizes[:, None], 1e6)
-
 
 # --- the file -----------------------------------------------------------------------------------
 
 
-def save(path: Path, key: str, detections: Detections, *, complete: bool) -> None:
+class Saved(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+      detections: as they were saved.
+      complete: whether these are all frames of the video.
+      state: of the detector after the last of them.
+    """
+
+    detections: Detections
+    complete: bool
+    state: np.ndarray
+
+
+def save(
+    path: Path,
+    key: str,
+    detections: Detections,
+    *,
+    complete: bool,
+    state: np.ndarray | None = None,
+) -> None:
     """Writes detections so that a reader never sees half a file.
 
     Args:
       key: names what they were made of; `load` asks for the same.
       complete: whether these are all frames of the video.
+      state: of the detector after the last of them.
     """
     frames = detections.frames
     with files.replacing_file(path) as temporary, temporary.open("wb") as file:
@@ -210,6 +226,7 @@ def save(path: Path, key: str, detections: Detections, *, complete: bool) -> Non
             file,
             key=key,
             complete=complete,
+            state=np.zeros(0) if state is None else state,
             found=np.array([people.found for people in frames], np.int32),
             people=np.array([len(people.points) for people in frames], np.int32),
             points=_join((people.points for people in frames), (NUM_POINTS, 2)),
@@ -220,8 +237,8 @@ def save(path: Path, key: str, detections: Detections, *, complete: bool) -> Non
         )
 
 
-def load(path: Path, key: str) -> tuple[Detections, bool] | None:
-    """What `save` wrote, and whether it is complete; None if it is no use.
+def load(path: Path, key: str) -> Saved | None:
+    """What `save` wrote; None if it is no use.
 
     No file, a damaged one, and one of another video or other networks are all no use: the
     detections can always be made again.
@@ -235,7 +252,10 @@ def load(path: Path, key: str) -> tuple[Detections, bool] | None:
             found = file["found"].tolist()
             frames = tuple(map(People, points, scores, found)) if found else ()
             size = int(file["width"]), int(file["height"])
-            return Detections(frames, *size, float(file["fps"])), bool(file["complete"])
+            detections = Detections(frames, *size, float(file["fps"]))
+            # Files of before detectors had a state have none.
+            state = file["state"] if "state" in file else np.zeros(0)
+            return Saved(detections, bool(file["complete"]), state)
     except _UNREADABLE:
         return None
 

@@ -21,10 +21,10 @@ from jaxtyping import UInt8
 
 from aa_jax import files
 from aa_jax.config import SkeletonConfig
-from aa_jax.pose.detection import Detector, detect_people, detect_picture, model_files
+from aa_jax.pose.detection import Detector, Progress, detect_people, detect_picture
 from aa_jax.pose.drawing import draw_keypoints
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.pose.people import warn_of_crowds
+from aa_jax.pose.people import warn_of_crowds, warn_of_size
 from aa_jax.pose.retargeting import Anchor, Method, retarget
 from aa_jax.pose.smoothing import Method as Smoothing
 from aa_jax.pose.smoothing import fill_gaps, smooth
@@ -33,6 +33,10 @@ Picture = UInt8[np.ndarray, "h w 3"]
 Report = Callable[[str], None]
 
 _OVERLAY_HEIGHT = 512
+_WHO_IS_FOUND = (
+    "detectors find photographed people, head and all, at least about a tenth of the picture high; "
+    "for a drawn figure give keypoints by --poses"
+)
 
 
 class DrivingError(ValueError):
@@ -64,11 +68,10 @@ def poses_from_video(
     *,
     style: SkeletonConfig,
     options: DrivingOptions,
-    detector: Detector | None = None,
-    dwpose: str | Path | None = None,
+    detector: Detector,
     reference_poses: Path | None = None,
     max_frames: int | None = None,
-    progress: bool = False,
+    progress: Progress = False,
     report: Report = print,
 ) -> Path:
     """Detects, smooths and retargets the poses of a video; writes what the module names.
@@ -78,10 +81,10 @@ def poses_from_video(
       reference: the character, RGB.
       output: the result's path, from which the other files' names come.
       style: how skeletons are drawn in the overlay.
-      detector: by default DWPose with the model files of the folder `dwpose`.
+      detector: of `aa_jax.pose.detection.open_detector`.
       reference_poses: the character's keypoints; by default they are detected in the picture.
       max_frames: use at most so many frames, from the start.
-      progress: show progress bars.
+      progress: of detection, see `aa_jax.pose.detection.Progress`.
       report: takes lines about what is being done and what is doubtful.
 
     Returns:
@@ -92,9 +95,7 @@ def poses_from_video(
     """
     from aa_jax.media.video import scan_video
 
-    if detector is None:
-        detector = Detector(*model_files(dwpose))
-        report(f"the pose detector runs on the {detector.device}")
+    report(f"the pose detector is {detector.name}, on the {detector.device}")
     scan = scan_video(video)
     for note in scan.notes:
         report(f"{video}: {note}")
@@ -103,11 +104,14 @@ def poses_from_video(
     people = detect_people(video, detector, progress=progress, max_frames=int(frames[-1]) + 1)
     found = people.people_found[frames]
     if not found.any():
-        raise DrivingError(f"{video}: no person is found in its {len(frames)} frames")
+        raise DrivingError(
+            f"{video}: no person is found in its {len(frames)} frames; {_WHO_IS_FOUND}"
+        )
     if options.person == "best":
         warn_of_crowds(video, found, report)
     driver = people.keypoints(track=options.person == "tracked")[frames]
     driver = dataclasses.replace(driver, fps=scan.fps)
+    warn_of_size(video, driver, report)
     driver = smooth(fill_gaps(driver), options.smoothing)
     if reference_poses is not None:
         character = _reference_keypoints(reference_poses, reference)

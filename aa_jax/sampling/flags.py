@@ -27,7 +27,7 @@ examples:
   skeleton pictures drawn elsewhere, faster and without guidance
     python sample.py --poses skeletons/ --preset fast --guidance_scale 1
   a person dancing in a video, sound included (pip install 'aa_jax[pose]', docs/poses.md)
-    python sample.py --reference me.png --driving dance.mp4 --dwpose models/ --output me.mp4
+    python sample.py --reference me.png --driving dance.mp4 --output me.mp4
   poses of somebody else, fitted to the reference's body
     python sample.py --reference me.png --poses dance.npz --reference_poses me.json
   what OpenPose wrote for a video of 1280x720, following one of its dancers
@@ -103,10 +103,20 @@ def _parser() -> argparse.ArgumentParser:
         "do not say so, as OpenPose's; default: the reference picture's",
     )
     add(
+        "--detector",
+        choices=("auto", "dwpose", "blazepose"),
+        help="what finds the poses of --driving; default: auto, DWPose where its files are given, "
+        "else BlazePose, whose files are fetched once (36 MB)",
+    )
+    add(
         "--dwpose",
         metavar="DIR",
-        help="with --driving: folder of the pose detector's yolox_l.onnx and dw-ll_ucoco_384.onnx; "
-        "default: AA_JAX_DWPOSE_DIR",
+        help="folder of DWPose's yolox_l.onnx and dw-ll_ucoco_384.onnx; default: AA_JAX_DWPOSE_DIR",
+    )
+    add(
+        "--pose_models",
+        metavar="DIR|WHEEL",
+        help="BlazePose's files without a network: a folder of them, or the wheel they are in",
     )
     add(
         "--person",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from aa_jax.config import ConfigError
 from aa_jax.files import numbered
 from aa_jax.media.pictures import SUFFIXES as PICTURE_SUFFIXES
+from aa_jax.pose import detectors
 from aa_jax.pose.reading import OPENPOSE_SUFFIX, SUFFIX, holds_keypoints
 
 if TYPE_CHECKING:
@@ -16,17 +17,18 @@ if TYPE_CHECKING:
 Kind = Literal["video", "people", "one person", "pictures"]
 """A driving video; keypoints of any number of people; an `.npz`; skeletons drawn already."""
 
+_DETECTING = ("detector", "dwpose", "pose_models")
 _NO_EFFECT: dict[Kind, dict[str, str]] = {
     "video": {"poses_size": "--driving, whose own size counts"},
-    "people": {"dwpose": "keypoints, in which nothing is detected"},
+    "people": dict.fromkeys(_DETECTING, "keypoints, in which nothing is detected"),
     "one person": {
-        "dwpose": "keypoints, in which nothing is detected",
+        **dict.fromkeys(_DETECTING, "keypoints, in which nothing is detected"),
         "person": "an .npz, which holds one person",
         "poses_size": "an .npz, which says its own size",
     },
     "pictures": dict.fromkeys(
         (
-            "dwpose", "person", "smoothing", "poses_size", "reference_poses", "retargeting",
+            *_DETECTING, "person", "smoothing", "poses_size", "reference_poses", "retargeting",
             "anchor",
         ),
         "skeletons that are pictures",
@@ -55,6 +57,8 @@ def check(source: PoseSource) -> None:
     for flag, reason in _NO_EFFECT[kind].items():
         if getattr(source, flag) is not None:
             raise ConfigError(f"--{flag} has no effect on {reason}; leave it out")
+    if kind == "video":
+        detectors.check_flags(source.detector or "auto", source.dwpose, source.pose_models)
     if kind != "video" and source.reference_poses is None:
         for flag in ("retargeting", "anchor"):
             if getattr(source, flag) is not None:

@@ -123,12 +123,20 @@ def _fitted(request, output, progress, report) -> Path | Keypoints:
         return driving.fit_poses(
             keypoints, source.reference_poses, request.reference, output, **common
         )
+    from aa_jax.pose.detection import open_detector
+
+    detector = open_detector(
+        source.detector or "auto",
+        dwpose=source.dwpose,
+        pose_models=source.pose_models,
+        report=report,
+    )
     return driving.poses_from_video(
         source.driving,
         request.reference,
         output,
         style=request.config.skeleton,
-        dwpose=source.dwpose,
+        detector=detector,
         reference_poses=source.reference_poses,
         max_frames=request.most_frames,
         progress=progress,

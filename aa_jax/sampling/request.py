@@ -32,13 +32,16 @@ class PoseSource:
       driving: a video in which they are detected.
       poses_size: width and height of the canvas of keypoints that do not say so.
       reference_poses: keypoints of the reference picture, to whose body they are fitted.
+      detector: of `aa_jax.pose.detectors`; `dwpose` and `pose_models` say where its files are.
     """
 
     path: Path
     driving: Path | None = None
     reference_poses: Path | None = None
     poses_size: tuple[int, int] | None = None
+    detector: Literal["auto", "dwpose", "blazepose"] | None = None
     dwpose: str | None = None
+    pose_models: str | None = None
     person: Literal["best", "tracked"] | None = None
     smoothing: Literal["one_euro", "savgol", "none"] | None = None
     retargeting: Literal["bones", "affine", "none"] | None = None
@@ -99,7 +102,9 @@ def read(flags: argparse.Namespace) -> Request:
             driving=flags.driving,
             reference_poses=flags.reference_poses,
             poses_size=flags.poses_size,
+            detector=flags.detector,
             dwpose=flags.dwpose,
+            pose_models=flags.pose_models,
             person=flags.person,
             smoothing=flags.smoothing,
             retargeting=flags.retargeting,

@@ -9,14 +9,8 @@ from dwpose_models import write_detector, write_pose
 
 from aa_jax.media.video import VideoError, write_video
 from aa_jax.pose import detection
-from aa_jax.pose.detection import (
-    DetectionError,
-    Detector,
-    detect_people,
-    detect_picture,
-    detect_video,
-    model_files,
-)
+from aa_jax.pose.detection import DetectionError, detect_people, detect_picture, detect_video
+from aa_jax.pose.dwpose_networks import DWPose, model_files
 
 HEIGHT, WIDTH = 240, 320  # letterboxed at scale 2
 
@@ -33,7 +27,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(folder):
-    return Detector(*model_files(folder), provider="cpu", threads=1)
+    return DWPose(*model_files(folder), provider="cpu", threads=1)
 
 
 def picture(*dots, blue=255):
@@ -82,7 +76,7 @@ def test_without_a_box_the_whole_picture_is_taken_for_one(detector):
 
 def test_batches_equal_single_pictures(detector, folder, tmp_path):
     write_pose(tmp_path / "single.onnx", gains=np.linspace(0.2, 0.33, 133), batch=1)
-    one_by_one = Detector(folder / "yolox_l.onnx", tmp_path / "single.onnx", provider="cpu")
+    one_by_one = DWPose(folder / "yolox_l.onnx", tmp_path / "single.onnx", provider="cpu")
     rng = np.random.default_rng(0)
     pictures = [picture((60 + k, 90), (250, 150), blue=int(rng.integers(256))) for k in range(5)]
     pictures.append(picture((30, 100))[:200, :150])  # another size
@@ -122,6 +116,10 @@ class Counting:
             raise KeyboardInterrupt
         self.seen += len(pictures)
         return self.detector(pictures)
+
+    def stream(self, state=None):
+        self.state = np.zeros(0)
+        return self
 
 
 def test_video(detector, video):
@@ -179,13 +177,13 @@ def test_a_killed_detection_goes_on_where_it_stopped(detector, video, monkeypatc
 def test_large_frames_pass_in_smaller_batches(detector, video, monkeypatch):
     sizes = []
 
-    def counting(pictures):
-        sizes.append(len(pictures))
-        return detector(pictures)
+    class Noting(Counting):
+        def __call__(self, pictures):
+            sizes.append(len(pictures))
+            return super().__call__(pictures)
 
     monkeypatch.setattr(detection, "_BATCH_BYTES", 3 * WIDTH * HEIGHT * 3)
-    counting.key = "counting"
-    assert len(detect_people(video, counting)) == 18
+    assert len(detect_people(video, Noting(detector))) == 18
     assert sizes == [3] * 6
 
 
@@ -225,17 +223,17 @@ def test_folder_that_was_never_named(monkeypatch):
 def test_files_that_are_other_networks(folder, tmp_path):
     yolox, pose = model_files(folder)
     with pytest.raises(DetectionError, match=r"takes pictures of shape .* expected \[3, 640, 640"):
-        Detector(pose, yolox)
+        DWPose(pose, yolox)
     (tmp_path / "broken.onnx").write_bytes(b"no network")
     with pytest.raises(DetectionError, match=r"broken\.onnx: no network"):
-        Detector(yolox, tmp_path / "broken.onnx")
+        DWPose(yolox, tmp_path / "broken.onnx")
     with pytest.raises(DetectionError, match=r"gone\.onnx: no such file"):
-        Detector(tmp_path / "gone.onnx", pose)
+        DWPose(tmp_path / "gone.onnx", pose)
 
 
 def test_unknown_provider(folder):
     with pytest.raises(DetectionError, match="auto, cpu or cuda, got 'npu'"):
-        Detector(*model_files(folder), provider="npu")
+        DWPose(*model_files(folder), provider="npu")
 
 
 def test_provider_that_onnxruntime_lacks(folder):
@@ -244,7 +242,7 @@ def test_provider_that_onnxruntime_lacks(folder):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(DetectionError, match="onnxruntime-gpu"):
-        Detector(*model_files(folder), provider="cuda")
+        DWPose(*model_files(folder), provider="cuda")
 
 
 def test_truncated_video(detector, video):
@@ -283,12 +281,12 @@ def test_a_network_that_falls_back_to_the_cpu_is_refused(folder, monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
     files = folder / "yolox_l.onnx", folder / "dw-ll_ucoco_384.onnx"
     with pytest.raises(DetectionError, match="runs on the cpu where cuda is asked for"):
-        Detector(*files, provider="cuda")
-    assert Detector(*files).device == "cpu"
+        DWPose(*files, provider="cuda")
+    assert DWPose(*files).device == "cpu"
 
 
 @pytest.mark.parametrize("provider", ["tensorrt", "CUDAExecutionProvider", ""])
 def test_an_unknown_provider_is_refused_by_name(folder, provider):
     files = folder / "yolox_l.onnx", folder / "dw-ll_ucoco_384.onnx"
     with pytest.raises(DetectionError, match="provider must be auto, cpu or cuda"):
-        Detector(*files, provider=provider)
+        DWPose(*files, provider=provider)

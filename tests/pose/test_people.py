@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aa_jax.pose import people
+from aa_jax.pose.keypoints import KeypointsError
 from aa_jax.pose.people import Detections, People
 
 
@@ -43,6 +44,26 @@ def test_tracked_person_is_the_same_all_through(crossing):
     np.testing.assert_allclose(keypoints.body_scores[2, 0], 0.6)
 
 
+def test_a_person_pointed_at_is_followed(crossing):
+    left = [300, 292, 284, 276, 268, 260]
+    for t, index in ((0, 1), (2, 0)):
+        assert crossing.keypoints(person=(t, index)).body[:, 0, 0].tolist() == left
+    assert crossing.chosen(person=(0, 1)) == [1, 1, 0, 1, 1, 1]
+    assert [len(track) for track in crossing.tracks()] == [6, 6]
+    with pytest.raises(KeypointsError, match="there is no person 2 in frame 1 of 6"):
+        crossing.keypoints(person=(1, 2))
+
+
+def test_a_person_of_few_pixels_is_mentioned(crossing):
+    lines = []
+    keypoints = crossing.keypoints()
+    people.warn_of_size("a.mp4", keypoints, lines.append)
+    assert lines == []
+    people.warn_of_size("a.mp4", keypoints.resized(100, 50), lines.append)
+    assert len(lines) == 1
+    assert "the person is only 22 pixels high" in lines[0]
+
+
 def test_tracked_person_is_absent_while_away():
     frames = (frame((10, 0.9)), frame((300, 0.3)), frame((12, 0.9)))
 
@@ -72,7 +93,7 @@ def test_file_round_trip(crossing, tmp_path):
     path = tmp_path / "a.npz"
     people.save(path, "key", crossing, complete=False)
 
-    found, complete = people.load(path, "key")
+    found, complete, _ = people.load(path, "key")
 
     assert not complete
     assert found.people_found.tolist() == [2] * 6

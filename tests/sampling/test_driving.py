@@ -12,11 +12,12 @@ from video_files import EIGHT, set_matrix
 from aa_jax import runtime, weights
 from aa_jax.config import SkeletonConfig
 from aa_jax.media.video import VideoError, read_video, write_video
+from aa_jax.pose import detection
 from aa_jax.pose.detection import DetectionError
 from aa_jax.pose.keypoints import Keypoints, KeypointsError
 from aa_jax.pose.people import People
 from aa_jax.pose.retargeting import retarget
-from aa_jax.sampling import cli, driving, long_video
+from aa_jax.sampling import cli, long_video
 from aa_jax.sampling.driving import DrivingError, DrivingOptions, fit_poses, poses_from_video
 
 STYLE = SkeletonConfig(size=64)
@@ -27,12 +28,14 @@ REFERENCE = np.full((500, 300, 3), 255, np.uint8)
 class Knowing:
     """A detector that knows everyone: a picture's brightness tells which frame it is."""
 
-    key = "knowing"
-
-    device = "cpu"
+    name, key, device = "Knowing", "knowing", "cpu"
 
     def __init__(self, clip, character, people=1):
         self.clip, self.character, self.people = clip, character, people
+
+    def stream(self, state=None):
+        self.state = np.zeros(0)
+        return self
 
     def __call__(self, pictures):
         return [self._people(picture) for picture in pictures]
@@ -240,8 +243,7 @@ def sample(tmp_path, video, monkeypatch):
 
 
 def test_command_line(sample, video, clip, character, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(driving, "model_files", lambda directory: (directory, "pose"))
-    monkeypatch.setattr(driving, "Detector", lambda *files: Knowing(clip, character))
+    monkeypatch.setattr(detection, "open_detector", lambda *_, **__: Knowing(clip, character))
     sounds = []
     monkeypatch.setattr("aa_jax.media.audio.add_audio", lambda *paths: sounds.append(paths) or True)
 

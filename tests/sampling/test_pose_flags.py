@@ -16,6 +16,7 @@ FLAGS = {
     "person": "tracked",
     "smoothing": "one_euro",
     "poses_size": (320, 480),
+    "detector": "auto",
     "dwpose": "models",
     "reference_poses": "me.npz",
     "retargeting": "bones",
@@ -81,6 +82,13 @@ def test_driving_takes_all_but_a_canvas(paths):
     pose_flags.check(PoseSource(path=paths / "a.npz", driving=paths / "a.mp4", **flags))
     with pytest.raises(ConfigError, match="--poses_size has no effect on --driving"):
         pose_flags.check(PoseSource(path=paths, driving=paths / "a.mp4", poses_size=(1, 1)))
+
+
+def test_the_two_detectors_flags_exclude_each_other(paths):
+    video = {"path": paths, "driving": paths / "a.mp4"}
+    pose_flags.check(PoseSource(**video, detector="blazepose", pose_models="models"))
+    with pytest.raises(ConfigError, match="--dwpose has no effect with --pose-models"):
+        pose_flags.check(PoseSource(**video, dwpose="a", pose_models="b"))
 
 
 def test_a_folder_of_two_kinds_is_refused(paths):

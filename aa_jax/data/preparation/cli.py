@@ -84,9 +84,10 @@ def _prepare(flags: argparse.Namespace) -> None:
 def _check_poses_flags(flags: argparse.Namespace) -> None:
     """Refuses flags that would do nothing."""
     if flags.keypoints_from:
-        for name in ("dwpose", "provider"):
+        for name in ("detector", "dwpose", "pose_models", "provider"):
             if vars(flags)[name] is not None:
-                raise ConfigError(f"--{name} has no effect with --keypoints-from; leave one out")
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{flag} has no effect with --keypoints-from; leave one out")
     elif flags.poses_size:
         raise ConfigError("--poses-size has no effect without --keypoints-from; leave it out")
 
@@ -106,16 +107,20 @@ def _warn_of_guesses(outcomes: Sequence[Outcome]) -> None:
 def _detector(flags: argparse.Namespace):
     """Settings of the detector, once it is known to work: not every video should complain."""
     from aa_jax.data.preparation import poses
-    from aa_jax.pose.detection import model_files
 
     cores = os.cpu_count() or 1
     settings = poses.DetectorSettings(
-        files=model_files(flags.dwpose),
+        name=flags.detector or "auto",
+        dwpose=flags.dwpose,
+        pose_models=flags.pose_models,
         provider=flags.provider or "auto",
         track=flags.person == "tracked",
         threads=max(1, cores // max(flags.workers, 1)),
     )
-    print(f"the pose detector runs on the {poses.open_detector(settings).device}")
+    detector = poses.open_detector(settings)
+    if flags.provider and detector.name != "DWPose":
+        raise ConfigError(f"--provider has no effect with {detector.name}, which needs no choice")
+    print(f"the pose detector is {detector.name}, on the {detector.device}")
     return settings
 
 

@@ -20,8 +20,8 @@ goes on where it stopped.
 
 EXAMPLES = """\
 examples:
-  any folder of videos; poses are detected by DWPose's networks (docs/poses.md)
-    python prepare.py --videos DIR --output DATA --dwpose MODELS
+  a folder of phone videos; poses are detected (pip install 'aa_jax[pose]', docs/poses.md)
+    python prepare.py --videos DIR --output DATA
   poses made elsewhere: for DIR/a/b.mp4 either POSES/a/b.npz or a folder POSES/a/b of OpenPose JSON
     python prepare.py --videos DIR --output DATA --keypoints-from POSES
   a public dataset in its own layout, stored as MP4 to save disk
@@ -107,6 +107,18 @@ def _add_poses(add) -> None:
         "files that do not say so, as OpenPose's; default: the video's",
     )
     add(
+        "--detector",
+        choices=("auto", "dwpose", "blazepose"),
+        help="what finds the poses; default: auto, DWPose where its files are given, else "
+        "BlazePose, whose files are fetched once (36 MB)",
+    )
+    add(
+        "--pose-models",
+        type=Path,
+        metavar="DIR|WHEEL",
+        help="BlazePose's files without a network: a folder of them, or the wheel they are in",
+    )
+    add(
         "--dwpose",
         type=Path,
         metavar="DIR",
@@ -115,7 +127,7 @@ def _add_poses(add) -> None:
     add(
         "--provider",
         choices=("auto", "cpu", "cuda"),
-        help="where onnxruntime computes; default: auto",
+        help="where DWPose computes; default: auto",
     )
     add(
         "--person",

@@ -17,7 +17,7 @@ from aa_jax.pose.keypoints import KeypointsError
 from aa_jax.pose.reading import Poses, read_poses
 
 if TYPE_CHECKING:
-    from aa_jax.pose.detection import Detector
+    from aa_jax.pose.detectors import Detector, DetectorName
     from aa_jax.pose.people import Detections
 
 
@@ -26,13 +26,14 @@ class DetectorSettings:
     """Pose detection in one process.
 
     Attributes:
-      files: the networks of `aa_jax.pose.detection.model_files`.
-      provider: `auto`, `cpu` or `cuda`.
+      name, dwpose, pose_models, provider: see `aa_jax.pose.detection.open_detector`.
       track: follow one person through the clip, see `Detections.keypoints`.
       threads: CPU threads per network; 0: as many as there are cores.
     """
 
-    files: tuple[Path, Path]
+    name: DetectorName = "auto"
+    dwpose: Path | None = None
+    pose_models: Path | None = None
     provider: str = "auto"
     track: bool = False
     threads: int = 0
@@ -108,13 +109,14 @@ def _detect_in_folder(path: Path, detector: Detector, scan: VideoScan, cache: Pa
     from aa_jax.pose import people
 
     # The entry's name stands for the pictures; the key, for the networks.
-    known, complete = people.load(cache, detector.key) or (None, False)
-    if known and complete:
-        return known
+    known = people.load(cache, detector.key)
+    if known and known.complete:
+        return known.detections
     pictures = media.frames(path)
     frames: list[people.People] = []
+    stream = detector.stream()
     while batch := list(itertools.islice(pictures, _BATCH)):
-        frames += detector(batch)
+        frames += stream(batch)
     detections = people.Detections(tuple(frames), scan.width, scan.height, scan.fps)
     people.save(cache, detector.key, detections, complete=True)
     return detections
@@ -125,11 +127,18 @@ def open_detector(settings: DetectorSettings) -> Detector:
     """The detector of this process.
 
     Raises:
-      DetectionError: onnxruntime or a file is missing, or a file is another network.
+      DetectionError: a library or a file is missing, or a file is another network.
+      ConfigError: a setting is another detector's.
     """
-    from aa_jax.pose.detection import Detector
+    from aa_jax.pose import detection
 
-    return Detector(*settings.files, provider=settings.provider, threads=settings.threads)
+    return detection.open_detector(
+        settings.name,
+        dwpose=settings.dwpose,
+        pose_models=settings.pose_models,
+        provider=settings.provider,
+        threads=settings.threads,
+    )
 
 
 _BATCH = 8

@@ -73,6 +73,9 @@ def test_frames_that_results_leave_out(given):
     [
         (("--keypoints-from=.", "--dwpose=x"), "--dwpose has no effect with --keypoints-from"),
         (("--keypoints-from=.", "--provider=cpu"), "--provider has no effect with"),
+        (("--keypoints-from=.", "--detector=auto"), "--detector has no effect with"),
+        (("--keypoints-from=.", "--pose-models=x"), "--pose-models has no effect with"),
+        (("--dwpose=x", "--pose-models=y"), "--dwpose has no effect with --pose-models"),
         (("--poses-size=3x4",), "--poses-size has no effect without --keypoints-from"),
         (("--keypoints-from=.", "--poses-size=0x4"), "must be a size such as 1280x720, got '0x4'"),
     ],

@@ -1,0 +1,169 @@
+"""MediaPipe's `.tflite` networks on LiteRT's interpreter (ai-edge-litert, extra `pose`).
+
+On a CPU a batch takes as long as its pictures one by one, so pictures are spread over interpreters
+that each run on one thread; a single picture is spread over all threads instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aa_jax.pose.detectors import DetectionError
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
+
+_MOST_THREADS = 8  # from which on these small networks gain nothing
+
+
+class Networks:
+    """Networks that share the threads of one pool."""
+
+    def __init__(self, threads: int = 0) -> None:
+        """Args:
+        threads: CPU threads; 0: as many as this process may use.
+        """
+        self.threads = threads or min(_MOST_THREADS, len(_cores()))
+        self._pool = ThreadPoolExecutor(self.threads)
+
+    def open(self, path: Path, outputs: Sequence[int]) -> Network:
+        """A network of a file.
+
+        Args:
+          outputs: which of the file's it gives; what leads to others only is not computed.
+
+        Raises:
+          DetectionError: ai-edge-litert is missing, or cannot read the file.
+        """
+        content = _reduced(path, outputs)
+        shared = functools.partial(_open_lane, path, content)
+        return Network(shared(self.threads), [], functools.partial(shared, 1), self)
+
+    def spread(self, call: Callable, *arguments: Sequence) -> list:
+        """`map`, on all threads."""
+        if self.threads == 1 or len(arguments[0]) < 2:
+            return list(map(call, *arguments))
+        return list(self._pool.map(call, *arguments))
+
+
+class _Lane:
+    """One interpreter."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        # Asking for these takes as long as a small layer.
+        (self._input,) = (detail["index"] for detail in interpreter.get_input_details())
+        self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
+
+    def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
+        """The outputs, each [1, ...], for a picture [side, side, 3]."""
+        self._interpreter.set_tensor(self._input, picture[None])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+class Network:
+    """One network: as many interpreters as pictures go through it at once."""
+
+    def __init__(
+        self,
+        alone: _Lane,
+        single: list[_Lane],
+        make: Callable[[], _Lane],
+        networks: Networks,
+    ) -> None:
+        self._alone, self._single, self._make, self._networks = alone, single, make, networks
+
+    def __call__(self, pictures: np.ndarray) -> list[np.ndarray]:
+        """The outputs, each [n, ...], for pictures [n, side, side, 3] float32."""
+        count, threads = len(pictures), self._networks.threads
+        if count == 1 or threads == 1:
+            answers = [self._alone(picture) for picture in pictures]
+        else:
+            lanes = min(count, threads)
+            self._single += [self._make() for _ in range(lanes - len(self._single))]
+            parts = [range(lane, count, lanes) for lane in range(lanes)]
+
+            def run(lane: int) -> list[list[np.ndarray]]:
+                return [self._single[lane](pictures[i]) for i in parts[lane]]
+
+            done = self._networks.spread(run, range(lanes))
+            answers = [done[i % lanes][i // lanes] for i in range(count)]
+        return [np.concatenate(output) for output in zip(*answers, strict=True)]
+
+
+def _cores() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _litert() -> tuple[Any, Any]:
+    try:
+        from ai_edge_litert import interpreter, schema_py_generated
+    except ImportError:
+        raise DetectionError(
+            "ai-edge-litert is missing; BlazePose needs it: pip install 'aa_jax[pose]'"
+        ) from None
+    return interpreter, schema_py_generated
+
+
+def _open_lane(path: Path, content: bytes, threads: int) -> _Lane:
+    module, _ = _litert()
+    try:
+        with _without_native_notes():
+            made = module.Interpreter(model_content=content, num_threads=threads)
+            made.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise DetectionError(f"{path}: no network LiteRT can run ({reason})") from None
+    return _Lane(made)
+
+
+@contextlib.contextmanager
+def _without_native_notes() -> Iterator[None]:
+    """LiteRT tells file descriptor 2 which delegate it made, and has no setting for it."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no such descriptor
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _reduced(path: Path, outputs: Sequence[int]) -> bytes:
+    """A `.tflite` file with some of its outputs, and the operators that lead to them.
+
+    The mask of the person, which nothing here needs, is 40 % of the landmark network's work.
+    """
+    import flatbuffers
+
+    _, schema = _litert()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    (graph,) = model.subgraphs
+    graph.outputs = [graph.outputs[index] for index in outputs]
+    needed = set(map(int, graph.outputs))
+    kept = []
+    for operator in reversed(graph.operators):
+        if needed & set(map(int, operator.outputs)):
+            kept.append(operator)
+            needed |= set(map(int, operator.inputs))
+    graph.operators = kept[::-1]
+    model.signatureDefs = []  # they name all outputs
+    builder = flatbuffers.Builder(path.stat().st_size)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
