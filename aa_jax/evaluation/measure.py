@@ -15,7 +15,9 @@ from aa_jax import files, weights
 from aa_jax.config import ConfigError, RunConfig, check_size
 from aa_jax.data.held_out import HeldOutClips, held_out_clips
 from aa_jax.media import pictures
+from aa_jax.media.provenance.mark import Mark
 from aa_jax.metrics import video
+from aa_jax.sampling.marking import facts_of
 from aa_jax.sampling.pipeline import Pipeline
 
 Figures = dict[str, Any]
@@ -87,9 +89,14 @@ def run(
     }
     if json_file is not None:
         files.write_text(json_file, json.dumps(figures, indent=2) + "\n")
+    facts = facts_of(
+        weights.hashes(weights_dir),
+        {name: figures[name] for name in ("seed", "steps", "guidance_scale")},
+    )
     if dump is not None:
-        _dump(dump, clips, results["model"])
-    pictures.write_picture(sheet, contact_sheet(clips, results))
+        _dump(dump, clips, results["model"], Mark(facts=facts))
+    mark = Mark("compositeWithTrainedAlgorithmicMedia", facts)
+    pictures.write_picture(sheet, contact_sheet(clips, results), mark)
     print(f"contact sheet written to {sheet}")
     return figures
 
@@ -149,7 +156,9 @@ def contact_sheet(clips: HeldOutClips, results: dict[str, Any], most: int = 8) -
     return pictures.contact_sheet(rows)
 
 
-def _dump(folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w 3"]) -> None:
+def _dump(
+    folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w 3"], mark: Mark
+) -> None:
     with files.replacing(folder) as part:
         for i, reference in enumerate(clips.references):
             character = part / f"{i:04d}"
@@ -157,6 +166,6 @@ def _dump(folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w
             frames = zip(clips.targets[i], results[i], clips.masks[i], strict=True)
             for j, (target, result, mask) in enumerate(frames):
                 pictures.write_picture(character / f"{j:02d}_target.png", target)
-                pictures.write_picture(character / f"{j:02d}_result.png", result)
+                pictures.write_picture(character / f"{j:02d}_result.png", result, mark)
                 mask = mask.astype(np.uint8) * 255
                 pictures.write_picture(character / f"{j:02d}_mask.png", mask)
