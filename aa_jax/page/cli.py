@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from aa_jax.arguments import Parser, respelled
 
@@ -23,6 +25,8 @@ examples:
     python app.py
   your own weights to choose from
     python app.py --weights runs/stage2/weights weights/moore --port 8000
+  with the report of a dataset that prepare.py has made
+    python app.py --datasets data
   for everybody in the network
     python app.py --host 0.0.0.0
 """
@@ -48,6 +52,7 @@ def run(flags: argparse.Namespace) -> None:
 
     Raises:
       WeightsError: one of the directories holds no weights.
+      DatasetError: one of the folders is no dataset.
       PageError: gradio is missing, or the port is in use.
     """
     _check_port(flags.host, flags.port)
@@ -62,7 +67,8 @@ def run(flags: argparse.Namespace) -> None:
 
     for directory in flags.weights:
         weights.load_config(directory)
-    page, jobs = layout.make(flags.weights)
+    page, jobs = layout.make(flags.weights, flags.datasets)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended with the page
     print(f"the page is at http://{flags.host}:{flags.port}; Ctrl-C ends it", flush=True)
     try:
         page.queue(max_size=WAITING, default_concurrency_limit=1).launch(
@@ -112,6 +118,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="weights directories to choose from, the first unless another is chosen; default: the "
         "bundled model",
+    )
+    add(
+        "--datasets",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folders that prepare.py has written, whose reports the page then shows",
     )
     add("--port", type=_port, default=7860, metavar="N", help="default: %(default)s")
     add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib.resources
 import re
 import shutil
 import tempfile
@@ -33,6 +34,9 @@ _STARTED, _DENOISED = 0.2, 0.9
 
 DEFAULT = "default"
 """The choice that leaves a flag out."""
+
+Fields = dict[str, gr.components.Component]
+"""Fields of the page by the names of their flags."""
 
 
 class Jobs:
@@ -88,10 +92,11 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
     """
     with gr.Row():
         with gr.Column():
-            inputs = _inputs(weights)
+            inputs = _files()
             with gr.Row():
                 start = gr.Button("Generate", variant="primary", elem_id="generate")
                 stop = gr.Button("Cancel", elem_id="cancel")
+            inputs |= _settings(weights)
         with gr.Column():
             status = gr.HTML(_status("Nothing has been asked for yet."), elem_id="status")
             video = gr.Video(label="Result", interactive=False, elem_id="result")
@@ -126,13 +131,14 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
     stop.click(cancel, None, status, cancels=[running], queue=False, api_name="cancel")
 
 
-def _inputs(weights: Sequence[str]) -> dict[str, gr.components.Component]:
-    """The fields by the names of their flags."""
-    fields: dict[str, gr.components.Component] = {}
+def _files() -> Fields:
+    """What is uploaded."""
+    fields: Fields = {}
     fields["reference"] = gr.Image(
         label="Reference picture: the character (a bundled puppet, if empty)",
         type="filepath",
         sources=["upload", "clipboard"],
+        height=240,
         elem_id="reference",
     )
     # The file as it was uploaded, which `sample.py` reads with its own eyes, errors included.
@@ -140,13 +146,27 @@ def _inputs(weights: Sequence[str]) -> dict[str, gr.components.Component]:
     fields["driving"] = gr.Video(
         label="Driving video: whose movement the character takes over",
         sources=["upload"],
+        height=240,
         elem_id="driving",
     )
     fields["poses"] = gr.File(
         label="or poses: .npz, .json, a skeleton video (a bundled dance, if both are empty)",
         type="filepath",
+        height=120,
         elem_id="poses",
     )
+    assets = importlib.resources.files("aa_jax") / "assets"
+    gr.Examples(
+        [[str(assets / "reference.png"), str(assets / "poses.npz")]],
+        [fields["reference"], fields["poses"]],
+        label="The bundled puppet and its dance",
+    )
+    return fields
+
+
+def _settings(weights: Sequence[str]) -> Fields:
+    """All else."""
+    fields: Fields = {}
     with gr.Row():
         fields["frames"] = _number("Frames, from the first")
         fields["seed"] = _number("Seed", "0")
