@@ -109,6 +109,7 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
             command = gr.Code(
                 label="The command that does the same",
                 language="shell",
+                wrap_lines=True,
                 interactive=False,
                 elem_id="command",
             )
@@ -135,7 +136,7 @@ def _files() -> Fields:
     """What is uploaded."""
     fields: Fields = {}
     fields["reference"] = gr.Image(
-        label="Reference picture: the character (a bundled puppet, if empty)",
+        label="Reference picture: the character",
         type="filepath",
         sources=["upload", "clipboard"],
         height=240,
@@ -144,13 +145,13 @@ def _files() -> Fields:
     # The file as it was uploaded, which `sample.py` reads with its own eyes, errors included.
     fields["reference"].preprocess = _path_of
     fields["driving"] = gr.Video(
-        label="Driving video: whose movement the character takes over",
+        label="Driving video: whose movement is taken",
         sources=["upload"],
         height=240,
         elem_id="driving",
     )
     fields["poses"] = gr.File(
-        label="or poses: .npz, .json, a skeleton video (a bundled dance, if both are empty)",
+        label="Poses instead: .npz, .json, skeleton video",
         type="filepath",
         height=120,
         elem_id="poses",
@@ -159,7 +160,7 @@ def _files() -> Fields:
     gr.Examples(
         [[str(assets / "reference.png"), str(assets / "poses.npz")]],
         [fields["reference"], fields["poses"]],
-        label="The bundled puppet and its dance",
+        label="Bundled, and taken where a field is empty",
     )
     return fields
 

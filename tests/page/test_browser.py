@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,11 @@ QUICK = 120_000
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium"),
+    *(
+        pytest.mark.skipif(find_spec(name) is None, reason=f"needs {name}")
+        for name in ("gradio", "playwright")
+    ),
 ]
-playwright = pytest.importorskip("playwright.sync_api")
-pytest.importorskip("gradio")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +61,13 @@ def address(tmp_path_factory, dataset):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    flags = [f"--port={port}", "--max-upload=1", "--datasets", dataset]
     log = tmp_path_factory.mktemp("app") / "log"
     with log.open("w") as out:
         app = subprocess.Popen(
-            [sys.executable, ROOT / "app.py", f"--port={port}", "--max-upload=1"]
-            + ["--datasets", dataset],
+            [sys.executable, ROOT / "app.py", *flags],
+            # as users have it: conftest's settings are for many small programs
+            env={k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))},
             stdout=out,
             stderr=out,
         )
@@ -83,7 +88,9 @@ def address(tmp_path_factory, dataset):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as tools:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tools:
         running = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running
         running.close()
@@ -119,7 +126,9 @@ def upload(page, field, path):
 
 
 def wait_for(page, text, timeout=LONG):
-    playwright.expect(page.locator("#status")).to_contain_text(text, timeout=timeout)
+    from playwright.sync_api import expect
+
+    expect(page.locator("#status")).to_contain_text(text, timeout=timeout)
 
 
 def picture(page, name):
