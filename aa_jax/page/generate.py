@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import importlib.resources
-import re
 import shutil
 import tempfile
 import threading
@@ -17,20 +15,9 @@ import gradio as gr
 
 from aa_jax.page.commands import Settings
 from aa_jax.page.jobs import Job
+from aa_jax.page.progress import place, status
 
 OUTPUT = "animation.mp4"
-
-_STEP = re.compile(r"step (\d+) of (\d+) is done(?:; (.*) of denoising left)?")
-_PHASES = {  # what a line begins with, and how far the job is then
-    "loading": 0.02,
-    "detecting": 0.05,
-    "encoding": 0.15,
-    "denoising": 0.2,
-    "denoised": 0.9,
-    "decoding": 0.9,
-    "wrote": 0.98,
-}
-_STARTED, _DENOISED = 0.2, 0.9
 
 DEFAULT = "default"
 """The choice that leaves a flag out."""
@@ -98,7 +85,7 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
                 stop = gr.Button("Cancel", elem_id="cancel")
             inputs |= _settings(weights)
         with gr.Column():
-            status = gr.HTML(_status("Nothing has been asked for yet."), elem_id="status")
+            state = gr.HTML(status("Nothing has been asked for yet."), elem_id="status")
             video = gr.Video(label="Result", interactive=False, elem_id="result")
             overlay = gr.Video(
                 label="Poses found, over the driving video and the reference",
@@ -115,7 +102,7 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
             )
             with gr.Accordion("What the program says", open=False):
                 log = gr.Textbox(show_label=False, lines=8, max_lines=20, interactive=False)
-    outputs = [status, video, overlay, downloads, command, log]
+    outputs = [state, video, overlay, downloads, command, log]
 
     def generate(request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
         given = dict(zip(inputs, values, strict=True))
@@ -124,12 +111,12 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
 
     def cancel(request: gr.Request) -> str:
         there_was = jobs.cancel(request.session_hash)
-        return _status("Cancelled." if there_was else "There is nothing to cancel.")
+        return status("Cancelled." if there_was else "There is nothing to cancel.")
 
     running = start.click(
         generate, list(inputs.values()), outputs, api_name="generate", show_progress="minimal"
     )
-    stop.click(cancel, None, status, cancels=[running], queue=False, api_name="cancel")
+    stop.click(cancel, None, state, cancels=[running], queue=False, api_name="cancel")
 
 
 def _files() -> Fields:
@@ -216,39 +203,19 @@ def _run(jobs: Jobs, visitor: str, settings: Settings) -> Iterator[tuple[Any, ..
     def shown(text: str, video: str | None = None, *others: Any) -> tuple[Any, ...]:
         return text, video, *(others or (hidden, hidden)), command, "\n".join(job.lines)
 
-    yield shown(_status("Starting", 0.0))
+    yield shown(status("Starting", 0.0))
     for line in job.run(names):
-        fraction, text = _place(line)
+        fraction, text = place(line)
         if fraction is not None:
-            yield shown(_status(f"{text} ({time.monotonic() - start:.0f} s)", fraction))
+            yield shown(status(f"{text} ({time.monotonic() - start:.0f} s)", fraction))
     if job.code:
-        yield shown(_status(job.error[:1].upper() + job.error[1:]))
+        yield shown(status("Cancelled." if job.cancelled else f"Error: {job.error}"))
         return
     files = sorted(path for path in folder.iterdir() if path.is_file())
     overlay = folder / "animation.overlay.mp4"
     yield shown(
-        _status("Done.", *(f"Warning: {line}" for line in job.warnings)),
+        status("Done.", *(f"Warning: {line}" for line in job.warnings)),
         str(folder / OUTPUT),
         gr.update(value=str(overlay), visible=True) if overlay.exists() else hidden,
         gr.update(value=list(map(str, files)), visible=True),
     )
-
-
-def _place(line: str) -> tuple[float | None, str]:
-    """How far a job is, from 0 to 1, by what it says, and that in words; None where it does not."""
-    if found := _STEP.match(line):
-        done, steps, left = int(found[1]), int(found[2]), found[3]
-        text = f"denoising, step {done} of {steps}" + (f", {left} left" if left else "")
-        return _STARTED + (_DENOISED - _STARTED) * done / steps, text
-    return _PHASES.get(line.split(" ")[0]), line
-
-
-def _status(text: str, *more: str | float) -> str:
-    """HTML: lines of text, and a bar where there is a number from 0 to 1."""
-    parts = [f"<p>{html.escape(text)}</p>"]
-    for part in more:
-        if isinstance(part, str):
-            parts.append(f"<p>{html.escape(part)}</p>")
-        else:
-            parts.append(f'<progress value="{part:.2f}" style="width: 100%"></progress>')
-    return f'<div role="status">{"".join(parts)}</div>'

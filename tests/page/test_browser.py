@@ -172,13 +172,13 @@ def test_a_broken_upload_is_a_sentence_and_the_page_lives_on(visit, tmp_path):
     fill(page, Frames="4")
     page.wait_for_timeout(3000)
     page.click("#generate")
-    wait_for(page, "Me.png: ")
+    wait_for(page, "Error: me.png: ")
     picture(page, "broken")
     fill(page, Frames="none")
     page.click("#generate")
     wait_for(page, "must be a whole number, got 'none'")
     upload(page, "poses", large)
-    page.get_by_text("exceeds").first.wait_for(timeout=QUICK)
+    page.get_by_text("maximum allowed size").first.wait_for(timeout=QUICK)
 
 
 def test_the_report_of_a_dataset(visit):
