@@ -55,7 +55,7 @@ def as_called(text: str) -> str:
     if not Path(sys.argv[0]).stem.startswith("aa-jax-"):
         return text
     text = text.replace("python -m convert", "aa-jax-convert")
-    return re.sub(r"(python )?\b(sample|prepare|train|evaluate)\.py\b", r"aa-jax-\2", text)
+    return re.sub(r"(python )?\b(sample|prepare|train|evaluate|app)\.py\b", r"aa-jax-\2", text)
 
 
 def respelled(argument: str, separator: Literal["_", "-"]) -> str:

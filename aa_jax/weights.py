@@ -113,6 +113,16 @@ def networks(directory: str | Path) -> tuple[str, ...]:
     return tuple(n for n in config_lib.NETWORKS if (folder / f"{n}.safetensors").exists())
 
 
+def hashes(directory: str | Path) -> dict[str, str]:
+    """SHA-256, hexadecimal, of the file of each network that a weights directory holds.
+
+    Raises:
+      OSError: one cannot be read.
+    """
+    folder = resolve(directory)
+    return {name: files.sha256(folder / f"{name}.safetensors") for name in networks(folder)}
+
+
 def differences(
     network: str, a: config_lib.ModelConfig, b: config_lib.ModelConfig
 ) -> tuple[str, ...]:

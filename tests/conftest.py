@@ -21,9 +21,9 @@ flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves tests marked `slow` and `multiprocess` to `pytest -m` with that name."""
+    """Leaves tests marked `slow`, `multiprocess`, `browser` to `pytest -m` with that name."""
     asked = config.getoption("-m")
-    left_out = [mark for mark in ("slow", "multiprocess") if mark not in asked]
+    left_out = [mark for mark in ("slow", "multiprocess", "browser") if mark not in asked]
     deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
     if deselected:
         config.hook.pytest_deselected(items=deselected)

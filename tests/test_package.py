@@ -12,7 +12,7 @@ import pytest
 from aa_jax.media.video import read_video
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("sample", "prepare", "train", "evaluate", "convert")
+COMMANDS = ("sample", "prepare", "train", "evaluate", "app", "convert")
 
 
 @pytest.fixture(scope="module")

@@ -91,18 +91,23 @@ def encode_sound(
     rate: int = 48000,
     seconds: float = 2.0,
     late: float = 0.0,
+    title: str = "",
 ) -> Path:
     """A video of grey pictures, 25 a second, with mono sound.
 
     Args:
       samples: float32 [n], from -1 to 1.
       late: seconds by which the pictures begin later than the sound.
+      title: of the file and of its sound.
     """
     with av.open(str(path), "w") as container:
         pictures = container.add_stream(CODECS.get(path.suffix, "libx264"), rate=25)
         pictures.width = pictures.height = 64
         pictures.pix_fmt = FORMATS.get(pictures.codec_context.name, "yuv420p")
         sound = container.add_stream(codec, rate=rate, layout="mono")
+        if title:
+            container.metadata["title"] = title
+            sound.metadata.update({"title": title, "handler_name": title})
         packets = []
         for index in range(round(seconds * 25)):
             picture = np.full((64, 64, 3), 100 + index % 50, np.uint8)

@@ -19,7 +19,9 @@ from aa_jax.evaluation.output import Output
 from aa_jax.evaluation.scoring import Scores
 from aa_jax.experiments.results import Result, as_json, dumps
 from aa_jax.media import pictures
+from aa_jax.media.provenance.mark import Mark
 from aa_jax.metrics import protocols, video
+from aa_jax.sampling.marking import facts_of
 from aa_jax.sampling.pipeline import Pipeline
 from aa_jax.sampling.resume import digest
 
@@ -93,9 +95,14 @@ def run(config: RunConfig, *, weights_dir: str, output: Output, dump: Path | Non
     del figures["protocol"]  # stands in every result
     if output.json is not None:
         files.write_text(output.json, dumps(figures))
+    facts = facts_of(
+        weights.hashes(weights_dir),
+        {name: figures[name] for name in ("seed", "steps", "guidance_scale")},
+    )
     if dump is not None:
-        _dump(dump, clips, results["model"])
-    pictures.write_picture(sheet, contact_sheet(clips, results))
+        _dump(dump, clips, results["model"], Mark(facts=facts))
+    mark = Mark("compositeWithTrainedAlgorithmicMedia", facts)
+    pictures.write_picture(sheet, contact_sheet(clips, results), mark)
     print(f"contact sheet written to {sheet}")
     places = {clip["name"]: place for place, clip in enumerate(scored[0].per_clip)}
 
@@ -214,7 +221,9 @@ def contact_sheet(clips: HeldOutClips, results: dict[str, Any], most: int = 8) -
     return pictures.contact_sheet(rows)
 
 
-def _dump(folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w 3"]) -> None:
+def _dump(
+    folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w 3"], mark: Mark
+) -> None:
     with files.replacing(folder) as part:
         for i, reference in enumerate(clips.references):
             character = part / f"{i:04d}"
@@ -222,6 +231,6 @@ def _dump(folder: Path, clips: HeldOutClips, results: UInt8[np.ndarray, "n t h w
             frames = zip(clips.targets[i], results[i], clips.masks[i], strict=True)
             for j, (target, result, mask) in enumerate(frames):
                 pictures.write_picture(character / f"{j:02d}_target.png", target)
-                pictures.write_picture(character / f"{j:02d}_result.png", result)
+                pictures.write_picture(character / f"{j:02d}_result.png", result, mark)
                 mask = mask.astype(np.uint8) * 255
                 pictures.write_picture(character / f"{j:02d}_mask.png", mask)

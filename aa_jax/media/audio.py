@@ -20,6 +20,8 @@ from jaxtyping import Float32
 from aa_jax import files
 from aa_jax.media import streams
 from aa_jax.media.errors import VideoError, failures, reason
+from aa_jax.media.provenance import embedding
+from aa_jax.media.writing import options_of
 
 if TYPE_CHECKING:
     import av
@@ -46,6 +48,8 @@ _GAP = 0.02
 
 def add_audio(video: str | Path, source: str | Path) -> bool:
     """Gives a video the sound of another, cut to its length; its pictures are copied unchanged.
+
+    What the video says of its origin stays with it.
 
     The sound is copied where the container can hold it; uncompressed sound, and all else, becomes
     AAC, at the nearest rate that AAC has.
@@ -96,16 +100,22 @@ def _sound_of(source: Path) -> tuple[str, float]:
 
 
 def _write(video: Path, source: Path, start: float, make) -> None:
+    with files.replacing_file(video) as temporary:
+        _mux(video, source, temporary, start, make)
+        if video.suffix.lower() in embedding.BMFF_SUFFIXES and (xmp := embedding.xmp_of(video)):
+            embedding.append_box(temporary, xmp)
+
+
+def _mux(video: Path, source: Path, output: Path, start: float, make) -> None:
     """Writes pictures and sound in the order of their times."""
     import av
 
-    options = {"movflags": "+faststart"} if video.suffix.lower() != ".mkv" else {}
     with (
         av.open(str(video.absolute())) as pictures,
         av.open(str(source.absolute())) as sounds,
-        files.replacing_file(video) as temporary,
-        av.open(str(temporary.absolute()), "w", options=options) as result,
+        av.open(str(output.absolute()), "w", options=options_of(video)) as result,
     ):
+        result.metadata.update(embedding.own_tags(pictures.metadata))
         shown, heard = pictures.streams.video[0], sounds.streams.audio[0]
         end = start + float(pictures.duration or 0) / 1e6
         target = result.add_stream_from_template(shown)

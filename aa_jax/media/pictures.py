@@ -16,6 +16,8 @@ from jaxtyping import UInt8
 
 from aa_jax import files
 from aa_jax.media import colours, png
+from aa_jax.media.provenance import embedding
+from aa_jax.media.provenance.mark import Mark
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -194,12 +196,23 @@ def parse_colour(text: str) -> Colour:
     return colour
 
 
-def write_picture(path: str | Path, picture: Picture) -> None:
-    """Writes a picture under a temporary name, then renames it; the suffix names the format."""
+def write_picture(path: str | Path, picture: Picture, mark: Mark | None = None) -> None:
+    """Writes a picture under a temporary name, then renames it.
+
+    Args:
+      path: the suffix names the format; `.png` where there is a mark.
+      picture: RGB or grey.
+      mark: what the file says of its origin; None for what no model has made.
+    """
     from PIL import Image
 
-    with files.replacing_file(Path(path)) as temporary:
+    path = Path(path)
+    if mark and path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: only PNG is marked")
+    with files.replacing_file(path) as temporary:
         Image.fromarray(picture).save(temporary)
+        if mark:
+            temporary.write_bytes(embedding.into_png(temporary.read_bytes(), mark.xmp))
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:

@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 
 from aa_jax import files
 from aa_jax.media.errors import VideoError, reason
+from aa_jax.media.provenance import embedding
+from aa_jax.media.provenance.mark import Mark
 
 Frame = UInt8[np.ndarray, "h w 3"]
 
@@ -20,11 +22,17 @@ SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
 def write_video(
-    path: str | Path, frames: Iterable[Frame], fps: float, *, keyframe_every: int | None = None
+    path: str | Path,
+    frames: Iterable[Frame],
+    fps: float,
+    *,
+    keyframe_every: int | None = None,
+    mark: Mark | None = None,
 ) -> None:
     """Encodes frames as H.264 (yuv420p, plays everywhere), under a temporary name until complete.
 
     Frames of odd width or height, which yuv420p cannot hold, get their last column or row twice.
+    The same frames and mark give the same bytes.
 
     Args:
       path: ends in .mp4, .mov or .mkv.
@@ -32,6 +40,7 @@ def write_video(
       fps: frames per second.
       keyframe_every: write a key frame every so many frames, and none that depends on a later one,
         for quick access to any frame; by default what the encoder finds smallest.
+      mark: what the file says of its origin; None for recordings.
 
     Raises:
       VideoError: no frames, frames of different sizes, or the file cannot be written.
@@ -45,9 +54,9 @@ def write_video(
     first, frames = _peek(path, frames)
     height, width = (side + side % 2 for side in first.shape[:2])
     with _replacing(path) as temporary:
-        options = {"movflags": "+faststart"} if path.suffix.lower() != ".mkv" else {}
         # A relative `12:30.mp4` would be a protocol.
-        with av.open(str(temporary.absolute()), "w", options=options) as container:
+        with av.open(str(temporary.absolute()), "w", options=options_of(path)) as container:
+            container.metadata.update(mark.tags if mark else {})
             # x264's macroblock tree reads memory nobody wrote: equal frames then give unequal files
             # (seen at 64x64 with AVX-512).
             quality = {"crf": "17", "x264-params": "no-mbtree=1"}
@@ -68,10 +77,18 @@ def write_video(
                 )
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
+        if mark and path.suffix.lower() in embedding.BMFF_SUFFIXES:
+            embedding.append_box(temporary, mark.xmp)
 
 
-def write_gif(path: str | Path, frames: Iterable[Frame], fps: float) -> None:
+def write_gif(
+    path: str | Path, frames: Iterable[Frame], fps: float, *, mark: Mark | None = None
+) -> None:
     """Writes an endlessly repeating GIF, under a temporary name until complete.
+
+    Args:
+      path: ends in .gif.
+      frames, fps, mark: as for `write_video`.
 
     Raises:
       VideoError: no frames, or the file cannot be written.
@@ -94,6 +111,17 @@ def write_gif(path: str | Path, frames: Iterable[Frame], fps: float) -> None:
             duration=durations,
             loop=0,
         )
+        if mark:
+            marked = embedding.into_gif(temporary.read_bytes(), mark.xmp, mark.text)
+            temporary.write_bytes(marked)
+
+
+def options_of(path: Path) -> dict[str, str]:
+    """How FFmpeg writes a container of that suffix."""
+    if path.suffix.lower() == ".mkv":
+        return {"fflags": "+bitexact"}  # or every file gets random numbers of its own
+    # The second keeps tags of all names, not only of those that iTunes knows.
+    return {"movflags": "+faststart+use_metadata_tags"}
 
 
 def check_suffix(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:

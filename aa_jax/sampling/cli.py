@@ -36,12 +36,18 @@ def run(flags: argparse.Namespace) -> None:
     def report(line: str) -> None:
         print(f"[{time.perf_counter() - start:5.1f} s] {line}", flush=True)
 
-    from aa_jax.sampling import result
+    if flags.inspect:
+        from aa_jax.media.provenance import inspection
+
+        inspection.show(flags.inspect)
+        return
+    from aa_jax.sampling import marking, result
 
     given = (flags.reference, flags.poses, flags.driving, flags.reference_poses)
     inputs = [Path(path) for path in given if path]
     fitted = bool(flags.driving or flags.reference_poses)
     paths = result.places(flags.output, gif=flags.gif, inputs=inputs, fitted=fitted)
+    signer = marking.signer_of(flags, paths)
     report("loading jax and the weights")
     import jax
 
@@ -59,6 +65,8 @@ def run(flags: argparse.Namespace) -> None:
     if len(skeletons) > asked.windows.frames:
         state = resume.state_file(paths[0], asked, skeletons, resume=flags.resume, report=report)
     _, params = weights.load(asked.weights)
+    mark = marking.mark_later(asked, beside=flags.side_by_side)
+    ingredients = marking.ingredients_of(asked) if signer else ()
     frames = long_video.animate(
         asked.pipeline,
         jax.device_put(params),
@@ -72,11 +80,13 @@ def run(flags: argparse.Namespace) -> None:
         **asked.settings,
     )
     beside = (asked.reference, skeletons) if flags.side_by_side else None
-    result.write(paths, frames, fps, beside=beside)
+    mark = result.write(paths, frames, fps, beside=beside, mark=mark)
     if state:
         state.remove()
     if flags.driving:
         _add_sound(paths[0], flags.driving, report)
+    if signer:
+        marking.sign(paths, signer, mark, ingredients, report)
     size = f"{len(skeletons)} frames of {asked.width}x{asked.height} at {fps:g} frames per second"
     report(f"wrote {' and '.join(map(str, paths))}: {size}")
 

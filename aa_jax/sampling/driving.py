@@ -188,6 +188,7 @@ def _write_overlay(path, video, reference, driver, fitted, style) -> None:
     Without retargeting the driver's skeleton lies on both, resized.
     """
     from aa_jax.media.pictures import resize
+    from aa_jax.media.provenance.mark import Mark
     from aa_jax.media.video import open_video, write_video
 
     sizes = [
@@ -203,7 +204,7 @@ def _write_overlay(path, video, reference, driver, fitted, style) -> None:
                 right = _with_skeleton(still, fitted[t : t + 1], style)
                 yield np.concatenate([left, right], axis=1)
 
-    write_video(path, pictures(), driver.fps)
+    write_video(path, pictures(), driver.fps, mark=Mark("composite"))
 
 
 def _with_skeleton(picture: Picture, keypoints: Keypoints, style: SkeletonConfig) -> Picture:

@@ -35,6 +35,11 @@ examples:
   a minute of video; the same command with --resume goes on where it was interrupted
     python sample.py --poses ballet.npz --output ballet.mp4
 
+  a signed video; what a file says about itself (docs/provenance.md)
+    python sample.py --sign me.pem me.key --output me.mp4
+    python sample.py --inspect me.mp4
+
+Videos say in their tags that they were generated, by which weights, seed and settings.
 Settings that are not given (size, sampler, steps, guidance, windows) come from the weights'
 config.json. All poses are used; a video of more frames than one window is made in several.
 """
@@ -53,7 +58,12 @@ PRESETS = {"fast": Preset("unipc", 10), "draft": Preset("unipc", 5)}
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The flags; raises `SystemExit` after `--help` and, with one line on stderr, for mistakes."""
-    return _parser().parse_args([respelled(argument, "_") for argument in arguments])
+    given = [respelled(argument, "_") for argument in arguments]
+    parser = _parser()
+    flags = parser.parse_args(given)
+    if flags.inspect and len(given) > (1 if given[0].startswith("--inspect=") else 2):
+        parser.error("--inspect FILE goes alone; it makes no video")
+    return flags
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -215,6 +225,20 @@ def _parser() -> argparse.ArgumentParser:
         "--side_by_side",
         action="store_true",
         help="show reference, skeleton and result next to each other",
+    )
+    add(
+        "--sign",
+        nargs=2,
+        metavar=("CERT", "KEY"),
+        help="sign what is written by C2PA, with a certificate and its private key, both PEM "
+        "(pip install 'aa_jax[provenance]'); default: AA_JAX_SIGN_CERT and AA_JAX_SIGN_KEY",
+    )
+    add(
+        "--inspect",
+        type=Path,
+        metavar="FILE",
+        help="make nothing; print what a picture or video says about its origin, and whether its "
+        "signature holds",
     )
     return parser
 

@@ -57,6 +57,7 @@ class Request:
       config: its `config.json`.
       pipeline: of these weights.
       reference: the character, of any size, on the background asked for.
+      reference_file: the picture it was read from.
       poses: where they come from.
       width, height: of the video, pixels.
       most_frames: how many poses to use, from the first; None: all.
@@ -70,6 +71,7 @@ class Request:
     config: WeightsConfig
     pipeline: Pipeline
     reference: UInt8[np.ndarray, "y x 3"]
+    reference_file: Path
     poses: PoseSource
     width: int
     height: int
@@ -92,11 +94,13 @@ def read(flags: argparse.Namespace) -> Request:
     preset = PRESETS[flags.preset] if flags.preset else defaults
     sampler = flags.sampler or preset.sampler
     guidance = defaults.guidance_scale if flags.guidance_scale is None else flags.guidance_scale
+    picture = Path(flags.reference or _asset("reference.png"))
     request = Request(
         weights=flags.weights,
         config=config,
         pipeline=Pipeline.of(config, jnp.dtype(flags.dtype)),
-        reference=read_picture(flags.reference or _asset("reference.png"), flags.background),
+        reference=read_picture(picture, flags.background),
+        reference_file=picture,
         poses=PoseSource(
             path=Path(flags.poses or _asset("poses.npz")),
             driving=flags.driving,

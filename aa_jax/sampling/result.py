@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from jaxtyping import UInt8
 from aa_jax.config import ConfigError
 from aa_jax.media import video
 from aa_jax.media.pictures import resize
+from aa_jax.media.provenance.mark import Mark
 
 if TYPE_CHECKING:
     from aa_jax.sampling.pose_features import Skeletons
@@ -53,7 +55,8 @@ def write(
     fps: float,
     *,
     beside: tuple[Frame, Skeletons] | None = None,
-) -> None:
+    mark: Callable[[], Mark],
+) -> Mark:
     """Writes frames as they come; a GIF needs all of them at once.
 
     Args:
@@ -61,15 +64,24 @@ def write(
       chunks: of frames, in order.
       fps: frames per second.
       beside: reference picture and skeletons, to be shown left of every frame; None: frames alone.
+      mark: what the files say of their origin; asked for when the first frame is there.
+
+    Returns:
+      The mark.
     """
     frames = (frame for chunk in chunks for frame in chunk)
     if beside:
         frames = _side_by_side(*beside, frames)
+    frames = iter(frames)
+    first = list(itertools.islice(frames, 1))
+    said = mark()
+    frames = itertools.chain(first, frames)
     if len(paths) > 1:
         frames = list(frames)
-    video.write_video(paths[0], frames, fps)
+    video.write_video(paths[0], frames, fps, mark=said)
     for gif in paths[1:]:
-        video.write_gif(gif, frames, fps)
+        video.write_gif(gif, frames, fps, mark=said)
+    return said
 
 
 def _side_by_side(

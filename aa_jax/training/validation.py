@@ -12,6 +12,7 @@ import numpy as np
 from aa_jax.config import RunConfig
 from aa_jax.data.held_out import held_out_clips
 from aa_jax.media import pictures
+from aa_jax.media.provenance.mark import Mark
 from aa_jax.media.video import write_video
 from aa_jax.metrics import image, video
 from aa_jax.models.autoencoder import Autoencoder, to_unit
@@ -105,7 +106,7 @@ def _animate(config: RunConfig, workdir: Path) -> Validation:
 
 def _write_sheet(workdir: Path, step: int, rows: list[list[np.ndarray]]) -> None:
     path = workdir / "validation" / f"{step:07d}.png"
-    pictures.write_picture(path, pictures.contact_sheet(rows))
+    pictures.write_picture(path, pictures.contact_sheet(rows), _mark(step))
 
 
 def _write_video(workdir: Path, step: int, columns: Sequence[np.ndarray]) -> None:
@@ -119,4 +120,9 @@ def _write_video(workdir: Path, step: int, columns: Sequence[np.ndarray]) -> Non
         )
         for t in range(len(targets[0]))
     )
-    write_video(workdir / "validation" / f"{step:07d}.mp4", frames, VIDEO_FPS)
+    path = workdir / "validation" / f"{step:07d}.mp4"
+    write_video(path, frames, VIDEO_FPS, mark=_mark(step))
+
+
+def _mark(step: int) -> Mark:
+    return Mark("compositeWithTrainedAlgorithmicMedia", {"training_step": str(step)})

@@ -14,6 +14,7 @@ from tiny_model import MODEL, SCHEDULE
 
 from aa_jax import config as config_lib
 from aa_jax import runtime, weights
+from aa_jax.media.provenance import inspection
 from aa_jax.media.video import read_video, write_video
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.sampling import cli, result, resume
@@ -73,6 +74,20 @@ def test_makes_a_video(sample, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["video.mp4"]
 
 
+def test_results_say_that_they_were_generated_and_nothing_of_their_user(sample, files, tmp_path):
+    paths = tmp_path / "Jane Doe" / "a.mp4", tmp_path / "b.mp4"
+    for path in paths:
+        assert sample("--frames=4", "--seed=7", output=path) == 0
+    report = inspection.inspect(paths[0])
+    assert report.sources == ("trainedAlgorithmicMedia",)
+    for said in (dict(report.tags), dict(report.xmp)):
+        assert (said["seed"], said["steps"]) == ("7", "2")
+        assert said["weights_vae"] == f"sha256:{weights.hashes(files / 'weights')['vae']}"
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    for private in (b"Jane Doe", bytes(files), b"reference.png"):
+        assert private not in paths[0].read_bytes()
+
+
 def test_all_poses_are_used(sample, tmp_path, capsys):
     assert sample() == 0
     assert len(read_video(tmp_path / "out" / "video.mp4")[0]) == 9
@@ -111,6 +126,9 @@ def test_side_by_side_and_gif(sample, tmp_path):
     assert sample("--side-by-side", "--gif", "--frames=4") == 0
     assert read_video(tmp_path / "out" / "video.mp4")[0].shape == (4, 16, 72, 3)
     assert read_video(tmp_path / "out" / "video.gif")[0].shape == (4, 16, 72, 3)
+    for name in ("video.mp4", "video.gif"):
+        sources = inspection.inspect(tmp_path / "out" / name).sources
+        assert sources == ("compositeWithTrainedAlgorithmicMedia",)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +306,7 @@ def test_full_disk_leaves_no_half_made_video(sample, tmp_path, capsys, monkeypat
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("PIL.Image.Image.save", lambda self, path, **kwargs: write(path, 0, 0))
-    monkeypatch.setattr("aa_jax.media.video.write_video", lambda *args: None)
+    monkeypatch.setattr("aa_jax.media.video.write_video", lambda *args, **kwargs: None)
     assert sample("--gif", "--frames=4") == 1
     assert "video.gif: cannot be written (No space left on device)" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
