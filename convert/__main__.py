@@ -36,6 +36,8 @@ COMMANDS = {
     "animatediff": ("animatediff", "motion modules from AnimateDiff, with motion LoRAs"),
     "animate-anyone": ("animate_anyone", "a whole model from Moore-AnimateAnyone or MusePose"),
     "controlnet-openpose": ("controlnet", "a Pose Guider's start from the OpenPose ControlNet"),
+    "reference-controlnet": ("reference_controlnet", "a ControlNet fed the reference picture"),
+    "resnet": ("resnet", "ImageNet's ResNet-50, as a source of reference features"),
     "export": ("export", "a weights directory or training run back to PyTorch files"),
     "inspect": ("inspection", "what a file is and which command converts it"),
     "verify": ("verify", "our numbers against those of the original implementation"),
