@@ -7,9 +7,10 @@ import pytest
 from aa_jax.config import ConfigError, RunConfig, from_dict
 from aa_jax.training.networks import check_trainable
 
-SECOND_STAGES = (
-    "reference_net", "clip", "controlnet", "clip_controlnet", "resnet", "concatenation", "two_stage",
+TABLES_4_AND_5 = (
+    "reference_net", "clip", "controlnet", "clip_controlnet", "resnet", "concatenation",
 )  # fmt: skip
+SECOND_STAGES = (*TABLES_4_AND_5, "two_stage")
 FIRST_STAGES = (
     *SECOND_STAGES, "controlnet_start", "clip_controlnet_start", "temporal_none", "one_stage",
 )  # fmt: skip
@@ -66,7 +67,7 @@ def test_one_stage_sees_as_many_frames_as_two():
     assert "motion_module" in one.train.trainable
 
 
-@pytest.mark.parametrize("name, base", [("clip", "sd15"), ("one_stage", "stage2")])
+@pytest.mark.parametrize(("name", "base"), [("clip", "sd15"), ("one_stage", "stage2")])
 def test_what_there_is_not_is_refused_in_one_line(name, base):
     with pytest.raises(ConfigError, match=r"none of puppets_stage1|no second stage"):
         config_of(name, base)

@@ -60,7 +60,9 @@ class ReferenceConfig:
             f"{self.resnet_layers}",
         )
         require(
-            self.resnet_width >= 1 and len(self.hint_channels) >= 1 and min(self.hint_channels) >= 1,
+            self.resnet_width >= 1
+            and len(self.hint_channels) >= 1
+            and min(self.hint_channels) >= 1,
             "model.reference: resnet_width and hint_channels must be at least 1",
         )
 

@@ -54,9 +54,7 @@ class ControlNet(UNet):
 def hint_encoder(config: ModelConfig, dtype: DTypeLike = jnp.float32) -> PoseGuider:
     """Pictures in 0..1 to the hint: ControlNet's encoder, which ends in zeros."""
     return PoseGuider(
-        PoseGuiderConfig(
-            kind="controlnet", block_out_channels=config.reference.hint_channels
-        ),
+        PoseGuiderConfig(kind="controlnet", block_out_channels=config.reference.hint_channels),
         features=config.unet.block_out_channels[0],
         downscale_factor=config.autoencoder.downscale_factor,
         dtype=dtype,

@@ -1,4 +1,4 @@
-"""ImageNet's ResNet-50 as a source of features, and the 1x1 convolutions that make them a reference.
+"""ImageNet's ResNet-50, and the 1x1 convolutions that make a reference of its features.
 
 The network is torchvision's (stride in the 3x3 convolution); its batch norms, which are affine maps
 once trained, are folded into one scale and one bias per channel by the converter.
@@ -96,9 +96,9 @@ class ImageResNet(nn.Module):
     def __call__(self, pictures: Float[Array, "b y x 3"]) -> list[Float[Array, "b h w c"]]:
         """Features of RGB pictures in 0..1, at strides of 4, 8, 16 and 32 pixels."""
         width = self.config.resnet_width
-        x = (pictures - np.asarray(MEAN, "f4").reshape(1, 1, 1, 3)) / np.asarray(
-            STD, "f4"
-        ).reshape(1, 1, 1, 3)
+        x = (pictures - np.asarray(MEAN, "f4").reshape(1, 1, 1, 3)) / np.asarray(STD, "f4").reshape(
+            1, 1, 1, 3
+        )
         x = _conv(width, 7, 2, self.dtype, "conv1")(x.astype(self.dtype))
         x = nn.relu(Affine(name="bn1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))

@@ -22,7 +22,7 @@ from aa_jax.kernels import sharding
 from aa_jax.models import controlnet
 from aa_jax.models.attention import KeysValues
 from aa_jax.models.controlnet import ControlNet
-from aa_jax.models.image_resnet import ImageResNet, Projection
+from aa_jax.models.image_resnet import EXPANSION, ImageResNet, Projection
 from aa_jax.models.unet import Features, ReferenceUNet
 from aa_jax.models.unet_blocks import Reference, Remat
 
@@ -138,9 +138,7 @@ class ControlReference:
             {"params": params["controlnet"]}, latents, timesteps, image_embeds, encoded
         )
         if mask is not None:
-            residuals = tuple(
-                jnp.where(mask.reshape(-1, 1, 1, 1, 1), x, 0) for x in residuals
-            )
+            residuals = tuple(jnp.where(mask.reshape(-1, 1, 1, 1, 1), x, 0) for x in residuals)
         return {"residuals": residuals}
 
 
@@ -294,9 +292,10 @@ def init_params(key: PRNGKeyArray, config: ModelConfig, tree: str) -> dict[str, 
     network, projection = _resnet(config, jnp.float32)
     if tree == "resnet":
         return network.lazy_init(key, picture)["params"]
-    widths = [4 * config.reference.resnet_width * 2**i for i in range(4)]
-    stages = [_float32(1, 1, 1, width) for width in widths]
-    return projection.lazy_init(key, stages, size, size)["params"]
+    widths = [EXPANSION * config.reference.resnet_width * 2**i for i in range(4)]
+    # Not lazily: height and width would no longer be whole numbers.
+    stages = [jnp.zeros((1, 1, 1, width), jnp.float32) for width in widths]
+    return projection.init(key, stages, size, size)["params"]
 
 
 def _float32(*shape: int) -> jax.ShapeDtypeStruct:

@@ -57,7 +57,7 @@ class BasicTransformerBlock(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """Tokens and the reference's features, concatenated on channels, through a 1x1 convolution back.
+    """Tokens and the reference's features, concatenated on channels, and a 1x1 convolution back.
 
     The convolution of a concatenation is the sum of two products. That of the features is the same
     for all frames and timesteps, so `aa_jax.models.reference` computes it once per clip or video.

@@ -155,7 +155,9 @@ def _resnet(tensors: Tensors) -> Family | None:
     if not has(tensors, r"^layer4\.0\.bn1\.") or "conv1.weight" not in tensors:
         return None
     if "layer1.0.conv3.weight" not in tensors:
-        return Family("resnet-basic", "ResNet-18 or 34", refused="only ResNets of bottlenecks serve")
+        return Family(
+            "resnet-basic", "ResNet-18 or 34", refused="only ResNets of bottlenecks serve"
+        )
     return Family("resnet", "ResNet of torchvision", "resnet FILE --output DIR")
 
 
