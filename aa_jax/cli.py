@@ -131,8 +131,9 @@ def _let_it_import_neighbours(argv: Sequence[str]) -> None:
     """`from configs import ...` in a config file then means its own folder, wherever it lies."""
     for argument, following in zip(argv[1:], [*argv[2:], ""], strict=False):
         if given := re.fullmatch(r"--?config(=.*)?", argument):
-            path = Path(given[1][1:] if given[1] else following)
-            sys.path.append(str(path.resolve().parent.parent))
+            path = Path(given[1][1:] if given[1] else following).resolve()
+            # The file lies in `configs` or, as `configs/ablations`, in a folder of it.
+            sys.path += map(str, path.parents[1:3])
 
 
 def _describe(values: flags.FlagValues) -> str:

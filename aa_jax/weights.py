@@ -36,8 +36,20 @@ SECTIONS = {
     "denoising_unet": "unet",
     "motion_module": "motion_module",
     "pose_guider": "pose_guider",
+    "controlnet": "unet",
+    "resnet": "reference",
+    "resnet_projection": "unet",
+    "reference_fusion": "unet",
 }
 """The part of `ModelConfig` that describes each network."""
+
+
+_OF_REFERENCE = {
+    "controlnet": ("hint_channels",),
+    "resnet": ("resnet_layers", "resnet_width"),
+    "resnet_projection": ("resnet_width",),
+}
+"""Fields of `ReferenceConfig` that describe a network."""
 
 
 class WeightsError(ValueError):
@@ -76,7 +88,7 @@ def init_params(
     """Random float32 parameters of the named networks, by default of all the model has."""
     from aa_jax.models import animate_anyone, autoencoder, image_encoder
 
-    wanted = set(config_lib.NETWORKS if networks is None else networks)
+    wanted = set(model.networks if networks is None else networks)
     keys = jax.random.split(key, 3)
     params = {}
     if "vae" in wanted:
@@ -110,7 +122,7 @@ def load_config(directory: str | Path) -> WeightsConfig:
 def networks(directory: str | Path) -> tuple[str, ...]:
     """The networks whose files a weights directory holds."""
     folder = resolve(directory)
-    return tuple(n for n in config_lib.NETWORKS if (folder / f"{n}.safetensors").exists())
+    return tuple(n for n in config_lib.ALL_NETWORKS if (folder / f"{n}.safetensors").exists())
 
 
 def hashes(directory: str | Path) -> dict[str, str]:
@@ -132,6 +144,9 @@ def differences(
     """
     section = SECTIONS[network]
     names = [f"{section}.{field.name}" for field in dataclasses.fields(getattr(a, section))]
+    if section == "reference":
+        names = []  # the kind names the networks; what they are follows
+    names += [f"reference.{name}" for name in _OF_REFERENCE.get(network, ())]
     if network == "motion_module":
         names = [*(set(names) - {"motion_module.enabled"}), "unet.group_norm_scope"]
     elif section == "unet":  # single frames, as in stage 1, know no scope

@@ -36,6 +36,8 @@ COMMANDS = {
     "animatediff": ("animatediff", "motion modules from AnimateDiff, with motion LoRAs"),
     "animate-anyone": ("animate_anyone", "a whole model from Moore-AnimateAnyone or MusePose"),
     "controlnet-openpose": ("controlnet", "a Pose Guider's start from the OpenPose ControlNet"),
+    "reference-controlnet": ("reference_controlnet", "a ControlNet fed the reference picture"),
+    "resnet": ("resnet", "ImageNet's ResNet-50, as a source of reference features"),
     "metrics": ("metrics", "the networks of LPIPS, FVD, FID and FID-VID"),
     "pose-models": ("pose_models", "BlazePose's networks, which find poses in videos"),
     "export": ("export", "a weights directory or training run back to PyTorch files"),

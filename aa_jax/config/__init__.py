@@ -1,12 +1,14 @@
 """Everything that can be set, as frozen dataclasses validated once.
 
 weights     what a set of weights is
+reference   what tells its denoising UNet of the reference picture
 run         what a run of a script is
 reading     how config files and `config.json` become these
 overrides   how fields are changed on the command line
 """
 
 from aa_jax.config.reading import ConfigError, from_dict
+from aa_jax.config.reference import ReferenceConfig
 from aa_jax.config.run import (
     DataConfig,
     EvalConfig,
@@ -17,6 +19,7 @@ from aa_jax.config.run import (
     default_config,
 )
 from aa_jax.config.weights import (
+    ALL_NETWORKS,
     NETWORKS,
     AutoencoderConfig,
     ImageEncoderConfig,
@@ -31,6 +34,7 @@ from aa_jax.config.weights import (
 )
 
 __all__ = [
+    "ALL_NETWORKS",
     "NETWORKS",
     "AutoencoderConfig",
     "ConfigError",
@@ -43,6 +47,7 @@ __all__ = [
     "MotionModuleConfig",
     "NoiseScheduleConfig",
     "PoseGuiderConfig",
+    "ReferenceConfig",
     "RunConfig",
     "SamplingConfig",
     "SkeletonConfig",

@@ -10,6 +10,7 @@ import math
 from typing import Literal
 
 from aa_jax.config.reading import ConfigError, require
+from aa_jax.config.reference import VARIANT_NETWORKS, ReferenceConfig
 
 NETWORKS = (
     "vae",
@@ -19,17 +20,21 @@ NETWORKS = (
     "motion_module",
     "pose_guider",
 )
-"""The parameter trees of a model, and the names of their files in a weights directory.
+"""The parameter trees of the paper's model, and the names of their files in a weights directory.
 
 `motion_module` holds those parameters of the denoising UNet that lie under `motion_modules_*`.
 """
 
+ALL_NETWORKS = NETWORKS + VARIANT_NETWORKS
+"""The trees of any model; `ModelConfig.networks` are those of one."""
+
 
 def check_networks(names: tuple[str, ...], where: str) -> None:
     """Raises `ConfigError` for names of no network; `where` is the field that holds them."""
-    unknown = sorted(set(names) - set(NETWORKS))
+    unknown = sorted(set(names) - set(ALL_NETWORKS))
     require(
-        not unknown, f"{where}: unknown {', '.join(unknown)}; networks are {', '.join(NETWORKS)}"
+        not unknown,
+        f"{where}: unknown {', '.join(unknown)}; networks are {', '.join(ALL_NETWORKS)}",
     )
 
 
@@ -146,6 +151,14 @@ class ModelConfig:
     pose_guider: PoseGuiderConfig = PoseGuiderConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the model's parameter trees."""
+        motion = ("motion_module",) if self.motion_module.enabled else ()
+        has = {"vae", "denoising_unet", "pose_guider", *motion, *self.reference.networks}
+        return tuple(name for name in ALL_NETWORKS if name in has)
 
     def __post_init__(self) -> None:
         require(

@@ -51,6 +51,7 @@ class FrameEncoder:
             return image_encoder.encode(params, pixels)[:, 0].astype(jnp.bfloat16)
 
         self._moments, self._embeds = encode_moments, encode_embeds
+        self._dropped = {"target"} if model.reference.reads_picture else {"reference", "target"}
 
     def moments(self, pictures: UInt8[np.ndarray, "n h w 3"]) -> BFloat16[np.ndarray, "n hl wl c2"]:
         """Mean and log-variance, one after the other, of the pictures' unscaled latents."""
@@ -66,7 +67,7 @@ class FrameEncoder:
         Args:
           embeds: whether image embeddings take the place of `clip_pixels`.
         """
-        encoded = {k: v for k, v in batch.items() if k not in ("reference", "target")}
+        encoded = {k: v for k, v in batch.items() if k not in self._dropped}
         targets = batch["target"]
         flat = self.moments(targets.reshape(-1, *targets.shape[2:]))
         encoded["target_moments"] = flat.reshape(*targets.shape[:2], *flat.shape[1:])

@@ -77,7 +77,7 @@ def find(config: RunConfig, params: Mapping[str, PyTree]) -> LatentCache | None:
         "sizes": [list(size) for size in data.sizes],
         "dataset": describe(Path(data.source))["fingerprint"],
     }
-    if embeds:
+    if embeds and "image_encoder" in params:  # else no part of the model
         wanted["image_encoder"] = fingerprint(params["image_encoder"])
     for path in paths:
         found = _read_description(path)
@@ -128,7 +128,7 @@ def encoding_ahead(
     if "vae" in train.trainable:
         raise ConfigError("data.latents_dtype: must be 'float32' where the VAE trains")
     encoder = FrameEncoder(config.model, params, train.dtype)
-    embeds = "image_encoder" not in train.trainable
+    embeds = "image_encoder" in params and "image_encoder" not in train.trainable
     return functools.partial(encoder.encode_batch, embeds=embeds)
 
 

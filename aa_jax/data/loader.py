@@ -66,6 +66,7 @@ class Examples:
       members: the clips of every bucket of `config.sizes`.
       batch_size: of the whole run: the examples of a step share a bucket.
       image_size: side, in pixels, of what the image encoder takes.
+      reads_picture: whether the reference's pixels are needed beside cached latents.
     """
 
     source: Source
@@ -75,6 +76,7 @@ class Examples:
     batch_size: int
     image_size: int
     latents: LatentCache | None
+    reads_picture: bool = False
 
     def __call__(self, example_id: int) -> Example:
         """One example.
@@ -82,7 +84,8 @@ class Examples:
         Returns:
           `example_id` [] and `skeleton` uint8 [t, h, w, 3]; and of the pictures either `reference`
           uint8 [h, w, 3] and `target` uint8 [t, h, w, 3], or, with cached latents,
-          `reference_moments` bfloat16 [h', w', 2c] and `target_moments` bfloat16 [t, h', w', 2c];
+          `reference_moments` bfloat16 [h', w', 2c] and `target_moments` bfloat16 [t, h', w', 2c],
+          beside `reference` where the model reads pixels;
           and of the reference as the image encoder sees it either `clip_pixels` float32 [s, s, 3],
           or, where its embeddings are cached, `image_embeds` bfloat16 [1, d].
         """
@@ -110,9 +113,13 @@ class Examples:
     def _read(self, clip: Clip, index: int, frames: tuple[int, np.ndarray], size: Size) -> Example:
         moments, embeds = self.latents.read(index, [frames[0], *frames[1]])
         found = {"reference_moments": moments[0], "target_moments": moments[1:]}
-        if self.latents.embeds:
+        if self.latents.embeds and not self.reads_picture:
             return {**found, "image_embeds": embeds[:1]}
         picture = clip.pictures(frames[:1], size)[0]
+        if self.reads_picture:
+            found["reference"] = picture
+        if self.latents.embeds:
+            return {**found, "image_embeds": embeds[:1]}
         return {**found, "clip_pixels": image_encoder.preprocess(picture, self.image_size)}
 
     def _bucket(self, step: int) -> int:
@@ -147,7 +154,14 @@ def make_examples(
         nearest = np.array([nearest_size(size, config.sizes) for size in source.clip_sizes])
         members = tuple(np.flatnonzero(nearest == i) for i in range(len(config.sizes)))
     return Examples(
-        source, members, config, skeleton, batch_size, model.image_encoder.image_size, latents
+        source,
+        members,
+        config,
+        skeleton,
+        batch_size,
+        model.image_encoder.image_size,
+        latents,
+        model.reference.reads_picture,
     )
 
 

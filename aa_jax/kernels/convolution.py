@@ -47,11 +47,12 @@ class Conv1x1(nn.Module):
 
     features: int
     dtype: DTypeLike = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s f"]:
         shape = (1, 1, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = x.astype(self.dtype) @ kernel[0, 0].astype(self.dtype)
         return y + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))

@@ -2,12 +2,15 @@
 
 Parameters are a dictionary of trees: `reference_unet`, `denoising_unet` (spatial layers only),
 `motion_module` (the layers of the denoising UNet under `motion_modules_*`; absent in stage 1) and
-`pose_guider`. VAE and image encoder are apart (`aa_jax.models.autoencoder`, `image_encoder`).
+`pose_guider`; with other kinds of reference than the paper's those that `aa_jax.models.reference`
+needs instead of `reference_unet`. VAE and image encoder are apart (`aa_jax.models.autoencoder`,
+`image_encoder`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,19 +19,23 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
-from aa_jax.config import ModelConfig
+from aa_jax.config import NETWORKS, ModelConfig
+from aa_jax.config.reference import VARIANT_NETWORKS
+from aa_jax.models import reference as reference_lib
 from aa_jax.models.pose_guider import PoseGuider
-from aa_jax.models.unet import DenoisingUNet, Reference, ReferenceUNet, Remat, project_reference
+from aa_jax.models.reference import Encoded, Picture, ReferenceModel
+from aa_jax.models.unet import DenoisingUNet, ReferenceUNet
+from aa_jax.models.unet_blocks import Remat
 
 Params = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """The three networks that learn, as linen modules without parameters."""
+    """The networks that learn, as linen modules without parameters."""
 
     denoising_unet: DenoisingUNet
-    reference_unet: ReferenceUNet
+    reference: ReferenceModel
     pose_guider: PoseGuider
 
     @classmethod
@@ -39,8 +46,14 @@ class Networks:
         dtype = jnp.dtype(dtype)
         motion = config.motion_module if config.motion_module.enabled else None
         return cls(
-            denoising_unet=DenoisingUNet(config.unet, motion=motion, dtype=dtype, remat=remat),
-            reference_unet=ReferenceUNet(config.unet, dtype=dtype, remat=remat),
+            denoising_unet=DenoisingUNet(
+                config.unet,
+                motion=motion,
+                dtype=dtype,
+                remat=remat,
+                concatenates=config.reference.fusion == "concatenation",
+            ),
+            reference=reference_lib.create(config, dtype=dtype, remat=remat),
             pose_guider=PoseGuider(
                 config.pose_guider,
                 features=config.unet.block_out_channels[0],
@@ -49,22 +62,31 @@ class Networks:
             ),
         )
 
+    @property
+    def reference_unet(self) -> ReferenceUNet:
+        """The ReferenceNet of a model of that kind."""
+        return self.reference.unet
+
 
 # --- parameters ---------------------------------------------------------------------------------
 
 
-LEARNED = ("reference_unet", "denoising_unet", "motion_module", "pose_guider")
-"""The parameter trees of `Networks`."""
+LEARNED = (*(n for n in NETWORKS if n not in ("vae", "image_encoder")), *VARIANT_NETWORKS)
+"""The parameter trees of `Networks`, whatever the kind of reference."""
+
+_APART = {"motion_modules_": "motion_module", "reference_fusion": "reference_fusion"}
+"""Parameters of the denoising UNet that are trees of their own, by the beginning of a name."""
 
 
 def init_params(
-    key: PRNGKeyArray, config: ModelConfig, trees: Collection[str] = LEARNED
+    key: PRNGKeyArray, config: ModelConfig, trees: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Random parameters of the trees named, by default of all; works under `jax.eval_shape`.
+    """Random parameters of the trees named, by default of the model's; works under `eval_shape`.
 
     The spatial layers come out the same with and without motion modules. Outside of `jax.jit` this
     is much quicker than inside: draws of one shape then share a compiled program.
     """
+    trees = config.networks if trees is None else trees
     networks = Networks.create(config)
     unet, factor = config.unet, config.autoencoder.downscale_factor
     size = 2 ** (len(unet.block_out_channels) - 1)
@@ -73,17 +95,17 @@ def init_params(
     pictures = _float32(1, 1, size * factor, size * factor, 3)
     keys = jax.random.split(key, 3)
     params = {}
-    if {"denoising_unet", "motion_module"} & set(trees):
-        module = networks.denoising_unet
-        spatial, motion = split(module.lazy_init(keys[0], latents, _float32(1), embeds)["params"])
-        params |= {"denoising_unet": spatial} | ({"motion_module": motion} if motion else {})
+    if {"denoising_unet", *_APART.values()} & set(trees):
+        module = networks.denoising_unet.clone(concatenates="reference_fusion" in trees)
+        params |= split(module.lazy_init(keys[0], latents, _float32(1), embeds)["params"])
     if "reference_unet" in trees:
         latent = _float32(*latents.shape[1:])
-        params["reference_unet"] = networks.reference_unet.lazy_init(keys[1], latent, embeds)[
-            "params"
-        ]
+        params["reference_unet"] = ReferenceUNet(unet).lazy_init(keys[1], latent, embeds)["params"]
     if "pose_guider" in trees:
         params["pose_guider"] = networks.pose_guider.lazy_init(keys[2], pictures)["params"]
+    for name in {"controlnet", "resnet", "resnet_projection"} & set(trees):
+        own_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        params[name] = reference_lib.init_params(own_key, config, name)
     return {name: params[name] for name in LEARNED if name in params and name in trees}
 
 
@@ -91,36 +113,39 @@ def _float32(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def merge(denoising_unet: Params, motion_module: Params | None) -> dict[str, Any]:
-    """The denoising UNet's whole tree from its spatial and its temporal part."""
-    merged = dict(denoising_unet)
-    for name, value in (motion_module or {}).items():
-        if name not in merged:
-            merged[name] = value
-        elif name.startswith("motion_modules_"):
-            raise ValueError(f"both trees hold {name}")
-        else:
-            merged[name] = merge(merged[name], value)
+def merge(*trees: Params | None) -> dict[str, Any]:
+    """The denoising UNet's whole tree from its spatial layers and the trees apart."""
+    merged: dict[str, Any] = {}
+    for tree in trees:
+        for name, value in (tree or {}).items():
+            if name not in merged:
+                merged[name] = value
+            elif name.startswith(tuple(_APART)):
+                raise ValueError(f"both trees hold {name}")
+            else:
+                merged[name] = merge(merged[name], value)
     return merged
 
 
-def split(params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The denoising UNet's spatial part, and what lies under `motion_modules_*`; undoes `merge`."""
-    spatial, motion = {}, {}
+def split(params: Params) -> dict[str, dict[str, Any]]:
+    """The denoising UNet's trees by network name; undoes `merge`. Those without parameters lack."""
+    trees: dict[str, dict[str, Any]] = {"denoising_unet": {}}
     for name, value in params.items():
-        if name.startswith("motion_modules_"):
-            motion[name] = value
+        apart = next((tree for start, tree in _APART.items() if name.startswith(start)), None)
+        if apart:
+            trees.setdefault(apart, {})[name] = value
         elif isinstance(value, Mapping):
-            spatial[name], below = split(value)
-            motion |= {name: below} if below else {}
+            for tree, below in split(value).items():
+                if below or tree == "denoising_unet":
+                    trees.setdefault(tree, {})[name] = below
         else:
-            spatial[name] = value
-    return spatial, motion
+            trees["denoising_unet"][name] = value
+    return trees
 
 
 def denoising_params(params: Params) -> dict[str, Any]:
     """The denoising UNet's whole tree out of a model's."""
-    return merge(params["denoising_unet"], params.get("motion_module"))
+    return merge(params["denoising_unet"], *(params.get(tree) for tree in _APART.values()))
 
 
 # --- forward passes -----------------------------------------------------------------------------
@@ -129,21 +154,24 @@ def denoising_params(params: Params) -> dict[str, Any]:
 def encode_reference(
     networks: Networks,
     params: Params,
-    reference_latents: Float[Array, "b h w c"],
+    reference_latents: Float[Array, "b h w c"] | None,
     image_embeds: Float[Array, "b s d"],
     *,
+    reference_pictures: Float[Array, "b y x 3"] | None = None,
     storage_dtype: DTypeLike | None = None,
-) -> Reference:
-    """Keys and values of the reference pictures; once per clip or video is enough."""
-    features = networks.reference_unet.apply(
-        {"params": params["reference_unet"]}, reference_latents, image_embeds
-    )
-    return project_reference(
-        params["denoising_unet"],
-        features,
-        networks.denoising_unet.dtype,
-        storage_dtype=storage_dtype,
-    )
+) -> Encoded:
+    """What the reference pictures give the denoising UNet; once per clip or video is enough.
+
+    Args:
+      networks: the modules.
+      params: their trees.
+      reference_latents: the pictures' latents, where the kind of reference reads them.
+      image_embeds: their embeddings.
+      reference_pictures: the pictures in 0..1, where the kind of reference reads them.
+      storage_dtype: dtype that features are rounded through; None: not at all.
+    """
+    picture = Picture(image_embeds, reference_latents, reference_pictures)
+    return networks.reference.encode(params, picture, storage_dtype)
 
 
 def encode_pose(
@@ -160,7 +188,8 @@ def predict(
     noisy_latents: Float[Array, "b t h w c"],
     timesteps: Num[Array, " b"],
     image_embeds: Float[Array, "b s d"],
-    reference_latents: Float[Array, "b h w c"],
+    reference_latents: Float[Array, "b h w c"] | None = None,
+    reference_pictures: Float[Array, "b y x 3"] | None = None,
     pose_pictures: Float[Array, "b t y x 3"] | None = None,
     pose_features: Float[Array, "b t h w d"] | None = None,
     condition_mask: Bool[Array, " b"] | None = None,
@@ -173,7 +202,8 @@ def predict(
       noisy_latents: clips to denoise.
       timesteps: one per sample.
       image_embeds: the reference pictures' embeddings.
-      reference_latents: the reference pictures' latents.
+      reference_latents: see `encode_reference`.
+      reference_pictures: see there too.
       pose_pictures: skeleton pictures in 0..1.
       pose_features: what `encode_pose` made of them, instead of the pictures.
       condition_mask: False for samples trained without condition, which get what sampling gives
@@ -185,14 +215,41 @@ def predict(
         pose_features = encode_pose(networks, params, pose_pictures)
     if condition_mask is not None:
         image_embeds = jnp.where(condition_mask[:, None, None], image_embeds, 0)
+    reference = encode_reference(
+        networks, params, reference_latents, image_embeds, reference_pictures=reference_pictures
+    )
     return networks.denoising_unet.apply(
         {"params": denoising_params(params)},
         noisy_latents,
         timesteps,
         image_embeds,
         pose_features=pose_features,
-        reference=encode_reference(networks, params, reference_latents, image_embeds),
-        reference_mask=condition_mask,
+        **networks.reference.inputs(
+            params, reference, noisy_latents, timesteps, image_embeds, condition_mask
+        ),
+    )
+
+
+def predict_conditional(
+    networks: Networks,
+    params: Params,
+    *,
+    noisy_latents: Float[Array, "b t h w c"],
+    timesteps: Num[Array, " b"],
+    image_embeds: Float[Array, "b s d"],
+    reference: Encoded,
+    pose_features: Float[Array, "b t h w d"],
+    **deep_features: Any,
+) -> Any:
+    """The model's prediction in sampling, without guidance; arguments as `predict_guided`'s."""
+    return networks.denoising_unet.apply(
+        {"params": denoising_params(params)},
+        noisy_latents,
+        timesteps,
+        image_embeds,
+        pose_features=pose_features,
+        **networks.reference.inputs(params, reference, noisy_latents, timesteps, image_embeds),
+        **deep_features,
     )
 
 
@@ -203,7 +260,7 @@ def predict_guided(
     noisy_latents: Float[Array, "b t h w c"],
     timesteps: Num[Array, " b"],
     image_embeds: Float[Array, "b s d"],
-    reference: Reference,
+    reference: Encoded,
     pose_features: Float[Array, "b t h w d"],
     guidance_scale: float | Float[Array, ""],
     deep: Float[Array, "b2 t h w e"] | None = None,
@@ -236,7 +293,7 @@ def predict_guided(
         twice(timesteps),
         jnp.concatenate([jnp.zeros_like(image_embeds), image_embeds]),
         pose_features=twice(pose_features),
-        reference=reference,
+        **networks.reference.inputs(params, reference, noisy_latents, timesteps, image_embeds),
         deep=deep,
         return_deep=True,
     )

@@ -75,6 +75,11 @@ class ImageEncoder:
         return _module(self.config, self.dtype).apply(tower, pixels.astype(self.dtype))
 
 
+def no_embeds(config: ImageEncoderConfig, count: int) -> Float[Array, "b 1 d"]:
+    """What a model without image encoder sees instead: the zeros of unconditional samples."""
+    return jnp.zeros((count, 1, config.projection_dim), jnp.float32)
+
+
 def preprocess(picture: UInt8[np.ndarray, "h w 3"], size: int) -> Float[np.ndarray, "size size 3"]:
     """A picture as CLIP wants it: resized (bicubic) without keeping its aspect, normalised."""
     from PIL import Image

@@ -56,26 +56,89 @@ class BasicTransformerBlock(nn.Module):
         return x + FeedForward(dtype=self.dtype, name="ff")(LayerNorm(name="norm3")(x)), normed
 
 
+class Concatenation(nn.Module):
+    """Tokens and the reference's features, concatenated on channels, and a 1x1 convolution back.
+
+    The convolution of a concatenation is the sum of two products. That of the features is the same
+    for all frames and timesteps, so `aa_jax.models.reference` computes it once per clip or video.
+    Starts as the identity on the tokens. A sample without reference has features of zero.
+    """
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b t h w c"],
+        products: Float[Array, "r s c"] | None,
+        mask: Bool[Array, " r"] | None = None,
+    ) -> Float[Array, "b t h w c"]:
+        """Joins.
+
+        Args:
+          x: tokens of each frame.
+          products: those of the features of r ≤ b samples, which the last r samples read.
+          mask: False where a sample must not see its reference.
+        """
+        height, channels = x.shape[2], x.shape[-1]
+        kernel = self.param("kernel", _identity, (1, 1, 2 * channels, channels), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        y = x @ kernel[0, 0, :channels].astype(self.dtype) + bias.astype(self.dtype).reshape(
+            1, 1, 1, 1, channels
+        )
+        if products is None:
+            return y
+        products = rearrange(products.astype(y.dtype), "r (h w) c -> r 1 h w c", h=height)
+        if mask is not None:
+            products = jnp.where(mask.reshape(-1, 1, 1, 1, 1), products, 0)
+        plain = y.shape[0] - products.shape[0]
+        joined = y[plain:] + products
+        return jnp.concatenate([y[:plain], joined]) if plain else joined
+
+
+def _identity(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """A kernel [1, 1, 2c, c] that passes the first c channels on."""
+    del key
+    return jnp.eye(shape[2], shape[3], dtype=dtype).reshape(shape)
+
+
 class Transformer2D(nn.Module):
-    """GroupNorm and 1x1 convolutions around one transformer block over the tokens of each frame."""
+    """GroupNorm and 1x1 convolutions around one transformer block over the tokens of each frame.
+
+    Attributes:
+      concatenates: the reference's features are concatenated to the tokens on channels
+        (`Concatenation`) instead of being keys and values of the block's self-attention.
+    """
 
     num_heads: int
     num_groups: int
     dtype: DTypeLike = jnp.float32
     single_token_shortcut: bool = True
+    concatenates: bool = False
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "b t h w c"],
         context: Float[Array, "b r e"],
-        reference: KeysValues | None = None,
+        reference: KeysValues | Float[Array, "r s c"] | None = None,
         reference_mask: Bool[Array, " r"] | None = None,
     ) -> tuple[Float[Array, "b t h w c"], Float[Array, "b t s c"]]:
-        """Returns the new clip, and the output of the block's norm1."""
+        """Returns the new clip, and the output of the block's norm1.
+
+        Args:
+          x: a clip.
+          context: see `CrossAttention`.
+          reference: see `SelfAttention`; where this block concatenates, see `Concatenation`.
+          reference_mask: see there too.
+        """
         height, channels = x.shape[2], x.shape[-1]
         y = GroupNorm(self.num_groups, 1e-6, name="norm")(x)
         y = Conv1x1(channels, dtype=self.dtype, name="proj_in")(y)
+        if self.concatenates:
+            joined = Concatenation(dtype=self.dtype, name="reference_fusion")
+            y = joined(y, reference, reference_mask)
+            reference = reference_mask = None
         y, normed = BasicTransformerBlock(
             self.num_heads,
             dtype=self.dtype,

@@ -31,7 +31,7 @@ from aa_jax.diffusion import samplers
 from aa_jax.diffusion.samplers import Sampler, State
 from aa_jax.media.pictures import resize
 from aa_jax.models.image_encoder import preprocess
-from aa_jax.models.unet import Reference
+from aa_jax.models.reference import Encoded
 from aa_jax.sampling import pipeline as pipeline_lib
 from aa_jax.sampling.pace import Pace
 from aa_jax.sampling.pipeline import Conditions, Pipeline, SamplingError
@@ -190,7 +190,7 @@ def denoise(
     pipeline: Pipeline,
     params: PyTree,
     image_embeds: Float[jax.Array, "1 1 d"],
-    reference: Reference,
+    reference: Encoded,
     poses: PoseFeatures | Skeletons,
     latents: Float[np.ndarray, "t h w c"],
     history: tuple[Float[np.ndarray, "t h w c"], ...] = (),
@@ -209,7 +209,7 @@ def denoise_in_place(
     pipeline: Pipeline,
     params: PyTree,
     image_embeds: Float[jax.Array, "1 1 d"],
-    reference: Reference,
+    reference: Encoded,
     poses: PoseFeatures | Skeletons,
     latents: Float[np.ndarray, "t h w c"],
     history: tuple[Float[np.ndarray, "t h w c"], ...] = (),
@@ -231,7 +231,7 @@ def denoise_in_place(
       pipeline: of the model.
       params: parameter trees by network name.
       image_embeds: the reference picture's embedding.
-      reference: the reference picture's keys and values.
+      reference: what the reference picture gives (`pipeline.encode_reference`).
       poses: features of skeleton pictures, or these.
       latents: before step `first_step`; writable, and changed to save memory.
       history: what the sampler remembers there, changed too; nothing before the first step.
@@ -281,7 +281,7 @@ def _predictor(
     pipeline: Pipeline,
     params: PyTree,
     image_embeds: jax.Array,
-    reference: Reference,
+    reference: Encoded,
     guidance_scale: float,
     devices: Sequence[jax.Device],
 ) -> Callable[
@@ -343,7 +343,7 @@ def _predict_windows(
     mesh: Mesh,
     params: PyTree,
     image_embeds: Any,
-    reference: Reference,
+    reference: Encoded,
     latents: Any,
     poses: Any,
     timestep: Any,

@@ -31,8 +31,8 @@ from aa_jax.diffusion.samplers import Sampler
 from aa_jax.media.pictures import resize
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import PIXELS_AT_ONCE, Autoencoder, to_unit
-from aa_jax.models.image_encoder import ImageEncoder, preprocess
-from aa_jax.models.unet import Reference
+from aa_jax.models.image_encoder import ImageEncoder, no_embeds, preprocess
+from aa_jax.models.reference import Encoded
 from aa_jax.sampling import feature_cache
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ class Conditions(NamedTuple):
 
     Attributes:
       image_embeds: [b, 1, d].
-      reference: keys and values of the reference pictures by transformer block.
+      reference: what the reference pictures give the denoising UNet; the paper's ReferenceNet:
+        keys and values by transformer block.
       pose_features: [b, t, h, w, d] at latent resolution.
     """
 
     image_embeds: Float[Array, "b 1 d"]
-    reference: Reference
+    reference: Encoded
     pose_features: Float[Array, "b t h w d"]
 
 
@@ -274,15 +275,25 @@ def encode_reference(
     params: PyTree,
     references: UInt8[Array, "b h w 3"],
     clip_pixels: Float[Array, "b s s 3"],
-) -> tuple[Float[Array, "b 1 d"], Reference]:
-    """Image embeddings, and keys and values, of pictures prepared as for `Pipeline.encode`."""
+) -> tuple[Float[Array, "b 1 d"], Encoded]:
+    """Image embeddings, and what else pictures prepared as for `Pipeline.encode` give."""
     model, dtype = pipeline.model, pipeline.dtype
     networks = animate_anyone.Networks.create(model, dtype=dtype)
-    latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], to_unit(references))
-    encoder = ImageEncoder(model.image_encoder, dtype)
-    image_embeds = encoder.encode(params["image_encoder"], clip_pixels)
+    latents = None
+    if model.reference.reads_latents:
+        latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], to_unit(references))
+    if model.reference.has_embedding:
+        encoder = ImageEncoder(model.image_encoder, dtype)
+        image_embeds = encoder.encode(params["image_encoder"], clip_pixels)
+    else:
+        image_embeds = no_embeds(model.image_encoder, len(references))
     reference = animate_anyone.encode_reference(
-        networks, params, latents, image_embeds, storage_dtype=pipeline.reference_dtype
+        networks,
+        params,
+        latents,
+        image_embeds,
+        reference_pictures=references.astype(jnp.float32) / 255.0,
+        storage_dtype=pipeline.reference_dtype,
     )
     return image_embeds, reference
 
@@ -349,25 +360,16 @@ def predictor(
     networks = animate_anyone.Networks.create(pipeline.model, dtype=pipeline.dtype)
 
     def predict(latents, timestep, **deep_features):
-        timesteps = jnp.broadcast_to(timestep, latents.shape[:1])
-        if guidance_scale is not None:
-            return animate_anyone.predict_guided(
-                networks,
-                params,
-                noisy_latents=latents,
-                timesteps=timesteps,
-                guidance_scale=guidance_scale,
-                **conditions._asdict(),
-                **deep_features,
-            )
-        return networks.denoising_unet.apply(
-            {"params": animate_anyone.denoising_params(params)},
-            latents,
-            timesteps,
-            conditions.image_embeds,
-            pose_features=conditions.pose_features,
-            reference=conditions.reference,
+        given = {
+            "noisy_latents": latents,
+            "timesteps": jnp.broadcast_to(timestep, latents.shape[:1]),
+            **conditions._asdict(),
             **deep_features,
+        }
+        if guidance_scale is None:
+            return animate_anyone.predict_conditional(networks, params, **given)
+        return animate_anyone.predict_guided(
+            networks, params, guidance_scale=guidance_scale, **given
         )
 
     return predict

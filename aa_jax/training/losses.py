@@ -22,7 +22,7 @@ from aa_jax.diffusion.objective import diffusion_loss
 from aa_jax.kernels import sharding
 from aa_jax.models import animate_anyone
 from aa_jax.models.autoencoder import Autoencoder, to_unit
-from aa_jax.models.image_encoder import ImageEncoder
+from aa_jax.models.image_encoder import ImageEncoder, no_embeds
 from aa_jax.training.step import Batch, LossFn, Metrics
 
 
@@ -86,7 +86,11 @@ def _animate_loss(config: RunConfig) -> LossFn:
         latents = mean + jnp.exp(0.5 * logvar) * _normal(encode_keys, mean.shape[1:])
         latents = latents * model.autoencoder.scaling_factor
         latents = sharding.constrain(latents, *sharding.CLIP)
-        reference_latents = reference_mean * model.autoencoder.scaling_factor
+        if reference_mean is not None:
+            reference_mean = reference_mean * model.autoencoder.scaling_factor
+        pictures = None
+        if model.reference.reads_picture:
+            pictures = batch["reference"].astype(jnp.float32) / 255.0
 
         timesteps = draw_timesteps(config, timestep_keys)
         conditioned = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - train.condition_dropout))(
@@ -104,7 +108,8 @@ def _animate_loss(config: RunConfig) -> LossFn:
                 noisy_latents=noisy_latents,
                 timesteps=timesteps,
                 image_embeds=image_embeds,
-                reference_latents=reference_latents,
+                reference_latents=reference_mean,
+                reference_pictures=pictures,
                 pose_pictures=pose_pictures,
                 condition_mask=conditioned,
             )
@@ -143,33 +148,44 @@ def _by_timestep(losses: Array, timesteps: Array, num_train_timesteps: int) -> M
     return {"bucket_losses": (losses[:, None] * member).mean(0), "bucket_shares": member.mean(0)}
 
 
-def _make_encode(config: RunConfig) -> Callable[[PyTree, Batch], tuple[Array, Array, Array, Array]]:
+def _make_encode(
+    config: RunConfig,
+) -> Callable[[PyTree, Batch], tuple[Array, Array, Array | None, Array]]:
     """`encode(params, batch)`: what VAE and image encoder make of a batch, now or beforehand.
 
     Returns:
       Mean and log-variance of the targets' unscaled latents [b, t, h, w, c], mean of the
-      reference's [b, h, w, c], and the reference's image embeddings [b, 1, d], all float32.
+      reference's [b, h, w, c] or None where the model does not read them, and the reference's image
+      embeddings [b, 1, d], zeros where the model has none; all float32.
     """
     model, dtype = config.model, jnp.dtype(config.train.dtype)
     vae = Autoencoder(model.autoencoder, dtype)
     image_encoder = ImageEncoder(model.image_encoder, dtype)
 
     def embed(params: PyTree, batch: Batch) -> Array:
+        if not model.reference.has_embedding:
+            return no_embeds(model.image_encoder, len(batch["example_id"]))
         if "image_embeds" in batch:
             return batch["image_embeds"].astype(jnp.float32)
         return image_encoder.encode(params["image_encoder"], batch["clip_pixels"])
 
-    def encode(params: PyTree, batch: Batch) -> tuple[Array, Array, Array, Array]:
+    def encode_reference(params: PyTree, batch: Batch) -> Array | None:
+        if not model.reference.reads_latents:
+            return None
+        if "reference_moments" in batch:
+            moments = batch["reference_moments"].astype(jnp.float32)
+            return jnp.split(moments, 2, axis=-1)[0]
+        return vae.encode_moments_in_chunks(params["vae"], to_unit(batch["reference"]))[0]
+
+    def encode(params: PyTree, batch: Batch) -> tuple[Array, Array, Array | None, Array]:
         if "target_moments" in batch:
             moments = batch["target_moments"].astype(jnp.float32)
-            reference = batch["reference_moments"].astype(jnp.float32)
             mean, logvar = jnp.split(moments, 2, axis=-1)
-            return mean, logvar, jnp.split(reference, 2, axis=-1)[0], embed(params, batch)
+            return mean, logvar, encode_reference(params, batch), embed(params, batch)
         frames = rearrange(to_unit(batch["target"]), "b t h w c -> (b t) h w c")
         moments = vae.encode_moments_in_chunks(params["vae"], frames)
         b = len(batch["target"])
         mean, logvar = (rearrange(x, "(b t) h w c -> b t h w c", b=b) for x in moments)
-        reference, _ = vae.encode_moments_in_chunks(params["vae"], to_unit(batch["reference"]))
-        return mean, logvar, reference, embed(params, batch)
+        return mean, logvar, encode_reference(params, batch), embed(params, batch)
 
     return encode

@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from aa_jax import weights
-from aa_jax.config import NETWORKS, ConfigError, RunConfig
+from aa_jax.config import ALL_NETWORKS, ConfigError, RunConfig
+from aa_jax.models import controlnet
 from aa_jax.training import distributed, step
 
 
@@ -16,8 +17,7 @@ def networks_of(config: RunConfig) -> tuple[str, ...]:
     """The networks a run needs: the VAE alone, or the whole model without absent parts."""
     if config.train.task == "autoencoder":
         return ("vae",)
-    absent = () if config.model.motion_module.enabled else ("motion_module",)
-    return tuple(name for name in NETWORKS if name not in absent)
+    return config.model.networks
 
 
 def check_trainable(config: RunConfig) -> None:
@@ -30,8 +30,10 @@ def check_trainable(config: RunConfig) -> None:
             )
 
 
-def initial_params(config: RunConfig, only: Collection[str] = NETWORKS) -> dict[str, Any]:
+def initial_params(config: RunConfig, only: Collection[str] = ALL_NETWORKS) -> dict[str, Any]:
     """Parameters before the first step: `config.init`'s, and random ones for the other networks.
+
+    A ControlNet that is not there starts as a copy of the denoising UNet that is.
 
     Args:
       only: leave out the networks not named here; those named come to the same numbers.
@@ -55,7 +57,12 @@ def initial_params(config: RunConfig, only: Collection[str] = NETWORKS) -> dict[
         return loaded
     distributed.say(f"{', '.join(missing)}: from random numbers")
     key = step.example_keys(config.seed, "init", jnp.int32(0), jnp.zeros(1, jnp.uint32))[0]
-    return loaded | weights.init_params(key, config.model, missing)
+    made = weights.init_params(key, config.model, missing)
+    if "controlnet" in made and "denoising_unet" in loaded:
+        distributed.say("controlnet starts as a copy of the denoising UNet's way down")
+        start = controlnet.with_encoder_of(made["controlnet"], loaded["denoising_unet"])
+        made["controlnet"] = start
+    return loaded | made
 
 
 def _check_frozen(config: RunConfig, missing: list[str]) -> None:

@@ -260,8 +260,9 @@ def abstract_batch(
         moments = (data.height // factor, data.width // factor, 2 * channels)
         shapes["reference_moments"] = (moments, jnp.bfloat16)
         shapes["target_moments"] = ((data.frames, *moments), jnp.bfloat16)
-    else:
+    if not latents or model.reference.reads_picture:
         shapes["reference"] = (picture, jnp.uint8)
+    if not latents:
         shapes["target"] = ((data.frames, *picture), jnp.uint8)
     if latents and latents.embeds:
         shapes["image_embeds"] = ((1, model.image_encoder.projection_dim), jnp.bfloat16)

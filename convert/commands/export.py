@@ -28,7 +28,8 @@ Writes a weights directory, or the newest checkpoint of a training run, as PyTor
 --layout moore: reference_unet.pth, denoising_unet.pth, motion_module.pth and pose_guider.pth, as
 Moore-AnimateAnyone loads them, with sd-vae-ft-mse/ and image_encoder/ beside them.
 --layout diffusers: a folder per network, of UNet2DConditionModel (reference_unet/ without its
-output layers), AutoencoderKL, CLIPVisionModelWithProjection and MotionAdapter, and scheduler/.
+output layers), AutoencoderKL, CLIPVisionModelWithProjection, MotionAdapter and, where there is one,
+ControlNetModel, and scheduler/. Networks that diffusers has no class for are .pth files.
 
 Our config.json goes along, so that `convert animate-anyone` gives back the same directory, bit for
 bit.
@@ -49,6 +50,7 @@ _FOLDERS = {
         "reference_unet": "reference_unet",
         "motion_module": "motion_adapter",
         "pose_guider": "pose_guider",
+        "controlnet": "controlnet",
     },
 }
 
@@ -170,6 +172,7 @@ def _write(
         "denoising_unet": lambda: folders.unet(config.model.unet),
         "motion_module": lambda: folders.motion_adapter(config.model),
         "pose_guider": lambda: dataclasses.asdict(config.model.pose_guider),
+        "controlnet": lambda: folders.controlnet(config.model),
     }[name]()
     _write_json(folder / place, "config.json", values)
     stem = "model" if name == "image_encoder" else "diffusion_pytorch_model"

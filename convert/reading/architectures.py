@@ -47,6 +47,11 @@ _UNET_FIXED = {
     "transformer_layers_per_block": (1,),
     "upcast_attention": (False, None),
 }
+_CONTROLNET_FIXED = {
+    "conditioning_channels": (3,),
+    "controlnet_conditioning_channel_order": ("rgb",),
+    "global_pool_conditions": (False,),
+}
 _VAE_FIXED = {"act_fn": ("silu",), "in_channels": (3,), "out_channels": (3,)}
 _CLIP_FIXED = {"num_channels": (3,), "layer_norm_eps": (1e-5,)}
 _ADAPTER_FIXED = {
@@ -75,6 +80,13 @@ def unet(values: Values, where: str) -> UNetConfig:
     found["num_attention_heads"] = values.get("attention_head_dim", 8)  # so SD 1.x means it
     found.pop("group_norm_scope", None)
     return _build(UNetConfig, found, where)
+
+
+def controlnet(values: Values, where: str) -> tuple[UNetConfig, tuple[int, ...]]:
+    """From diffusers' `ControlNetModel`: its UNet, and the widths of its hint encoder."""
+    _check(values, _CONTROLNET_FIXED, where)
+    widths = values.get("conditioning_embedding_out_channels") or (16, 32, 96, 256)
+    return unet(values, where), tuple(widths)
 
 
 def autoencoder(values: Values, where: str) -> AutoencoderConfig:

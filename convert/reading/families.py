@@ -151,6 +151,16 @@ def _control_net(tensors: Tensors) -> Family | None:
     )
 
 
+def _resnet(tensors: Tensors) -> Family | None:
+    if not has(tensors, r"^layer4\.0\.bn1\.") or "conv1.weight" not in tensors:
+        return None
+    if "layer1.0.conv3.weight" not in tensors:
+        return Family(
+            "resnet-basic", "ResNet-18 or 34", refused="only ResNets of bottlenecks serve"
+        )
+    return Family("resnet", "ResNet of torchvision", "resnet FILE --output DIR")
+
+
 def _guidance_encoder(tensors: Tensors) -> Family | None:
     if has(tensors, r"^guidance_attention\.") and has(tensors, r"^blocks\.0\."):
         return Family(
@@ -257,6 +267,7 @@ _RECOGNISERS: tuple[Callable[[Tensors], Family | None], ...] = (
     _single_file,
     _lora,
     _control_net,
+    _resnet,
     _guidance_encoder,
     _pose_guider,
     _unet,

@@ -60,6 +60,24 @@ def unet(tensors: Mapping[str, T], *, layers_per_block: int = 2) -> dict[str, T]
     return {_unet_key(key, layers_per_block): value for key, value in tensors.items()}
 
 
+def control_net(tensors: Mapping[str, T], *, layers_per_block: int = 2) -> dict[str, T]:
+    """A whole ControlNet under diffusers' names; those that have them already stay."""
+
+    def rename(key: str) -> str:
+        if not key.startswith(CONTROL):
+            return key
+        key = key.removeprefix(CONTROL)
+        if match := re.fullmatch(r"input_hint_block\.(\d+)\.(\w+)", key):
+            return f"controlnet_cond_embedding.{HINT.get(int(match[1]), match[1])}.{match[2]}"
+        if match := re.fullmatch(r"zero_convs\.(\d+)\.0\.(\w+)", key):
+            return f"controlnet_down_blocks.{match[1]}.{match[2]}"
+        if match := re.fullmatch(r"middle_block_out\.0\.(\w+)", key):
+            return f"controlnet_mid_block.{match[1]}"
+        return _unet_key(key, layers_per_block)
+
+    return {rename(key): value for key, value in tensors.items()}
+
+
 def _unet_key(key: str, layers: int) -> str:
     if match := re.fullmatch(r"input_blocks\.([1-9]\d*)\.(\d)\.(.*)", key):
         block, layer = divmod(int(match[1]) - 1, layers + 1)

@@ -46,6 +46,10 @@ IGNORED: dict[str, tuple[tuple[str, str], ...]] = {
         (r".*\.pos_encoder\.pe", "a constant, equal to ours"),
     ),
     "pose_guider": (),
+    "controlnet": (),
+    "resnet": ((r"fc\.\w+", "the classifier"),),
+    "resnet_projection": (),
+    "reference_fusion": (),
 }
 """What each network leaves out: regular expression of the whole name, and the reason."""
 

@@ -109,7 +109,7 @@ def test_split_undoes_merge():
 
     again = animate_anyone.split(animate_anyone.merge(spatial, motion))
 
-    assert again == (spatial, motion)
+    assert again == {"denoising_unet": spatial, "motion_module": motion}
 
 
 def test_merge_refuses_two_motion_modules():

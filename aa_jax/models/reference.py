@@ -1,0 +1,302 @@
+"""What tells the denoising UNet of the reference picture: one small interface, a class per kind.
+
+A kind does two things, and nothing else of the model knows which one it is:
+
+- `encode`: what the picture gives, once per clip or video: a tree of arrays [b, ...], or None.
+- `inputs`: what of the denoising UNet's arguments follows from that at one step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray, PyTree
+
+from aa_jax.config import ModelConfig
+from aa_jax.kernels import sharding
+from aa_jax.models import controlnet
+from aa_jax.models.attention import KeysValues
+from aa_jax.models.controlnet import ControlNet
+from aa_jax.models.image_resnet import EXPANSION, ImageResNet, Projection
+from aa_jax.models.unet import Features, ReferenceUNet
+from aa_jax.models.unet_blocks import Reference, Remat
+
+Params = Mapping[str, Any]
+Encoded = PyTree
+"""What `encode` returns: the same at all steps, and for all frames of a clip."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """The reference, in the forms that kinds may ask for (`ReferenceConfig.reads_...`).
+
+    Attributes:
+      image_embeds: what the denoising UNet's cross-attention sees.
+      latents: of the VAE; None where they are not read.
+      pixels: RGB in 0..1 at the video's size; None where they are not read.
+    """
+
+    image_embeds: Float[Array, "b s d"]
+    latents: Float[Array, "b h w c"] | None = None
+    pixels: Float[Array, "b y x 3"] | None = None
+
+
+class ReferenceModel(Protocol):
+    """A kind of reference."""
+
+    def encode(
+        self, params: Params, picture: Picture, storage_dtype: DTypeLike | None = None
+    ) -> Encoded:
+        """What the picture gives, once per clip or video.
+
+        Args:
+          params: all trees of the model.
+          picture: the reference.
+          storage_dtype: dtype that features are rounded through; None: not at all.
+        """
+        ...
+
+    def inputs(
+        self,
+        params: Params,
+        encoded: Encoded,
+        latents: Float[Array, "r t h w c"],
+        timesteps: Num[Array, " r"],
+        image_embeds: Float[Array, "r s d"],
+        mask: Bool[Array, " r"] | None = None,
+    ) -> dict[str, Any]:
+        """Arguments of `DenoisingUNet` at one step.
+
+        Args:
+          params: all trees of the model.
+          encoded: what `encode` returned for these samples.
+          latents: noisy latents of the samples that see their reference.
+          timesteps: theirs.
+          image_embeds: theirs.
+          mask: False for those that must not see it after all.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureReference:
+    """Features for every transformer block, which they reach by attention or concatenation.
+
+    Attributes:
+      extract: (params, picture) -> features.
+      concatenates: by concatenation.
+      dtype: compute dtype.
+    """
+
+    extract: Callable[[Params, Picture], Features]
+    concatenates: bool
+    dtype: DTypeLike
+    unet: ReferenceUNet | None = None
+
+    def encode(
+        self, params: Params, picture: Picture, storage_dtype: DTypeLike | None = None
+    ) -> Reference:
+        features = self.extract(params, picture)
+        if self.concatenates:
+            return multiply_reference(
+                params["reference_fusion"], features, self.dtype, storage_dtype=storage_dtype
+            )
+        return project_reference(
+            params["denoising_unet"], features, self.dtype, storage_dtype=storage_dtype
+        )
+
+    def inputs(
+        self, params, encoded: Reference, latents, timesteps, image_embeds, mask=None
+    ) -> dict[str, Any]:
+        del params, latents, timesteps, image_embeds
+        return {"reference": encoded, "reference_mask": mask}
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlReference:
+    """A ControlNet whose hint is the picture; it runs at every step, on every frame."""
+
+    network: ControlNet
+    hint_encoder: Any
+
+    def encode(
+        self, params: Params, picture: Picture, storage_dtype: DTypeLike | None = None
+    ) -> Float[Array, "b h w d"]:
+        del storage_dtype  # no features of a ReferenceNet
+        tree = params["controlnet"][controlnet.HINT_ENCODER]
+        return self.hint_encoder.apply({"params": tree}, picture.pixels[:, None])[:, 0]
+
+    def inputs(
+        self, params, encoded: Array, latents, timesteps, image_embeds, mask=None
+    ) -> dict[str, Any]:
+        residuals = self.network.apply(
+            {"params": params["controlnet"]}, latents, timesteps, image_embeds, encoded
+        )
+        if mask is not None:
+            residuals = tuple(jnp.where(mask.reshape(-1, 1, 1, 1, 1), x, 0) for x in residuals)
+        return {"residuals": residuals}
+
+
+@dataclasses.dataclass(frozen=True)
+class NoReference:
+    """Nothing beside the image embedding, where the model has one."""
+
+    def encode(self, params, picture, storage_dtype=None) -> None:
+        del params, picture, storage_dtype
+
+    def inputs(
+        self, params, encoded: None, latents, timesteps, image_embeds, mask=None
+    ) -> dict[str, Any]:
+        del params, encoded, latents, timesteps, image_embeds, mask
+        return {}
+
+
+def create(config: ModelConfig, *, dtype: DTypeLike, remat: Remat) -> ReferenceModel:
+    """The kind a model's config names."""
+    reference = config.reference
+    if reference.kind in ("controlnet", "clip_controlnet"):
+        return ControlReference(
+            control_net(config, dtype=dtype, remat=remat),
+            controlnet.hint_encoder(config, dtype),
+        )
+    if not reference.has_features:
+        return NoReference()
+    concatenates = reference.fusion == "concatenation"
+    if reference.kind == "resnet":
+        return FeatureReference(_resnet_features(config, dtype), concatenates, dtype)
+    unet = ReferenceUNet(config.unet, dtype=dtype, remat=remat)
+
+    def features(params: Params, picture: Picture) -> Features:
+        tree = {"params": params["reference_unet"]}
+        return unet.apply(tree, picture.latents, picture.image_embeds)
+
+    return FeatureReference(features, concatenates, dtype, unet)
+
+
+def control_net(
+    config: ModelConfig, *, dtype: DTypeLike = jnp.float32, remat: Remat = "none"
+) -> ControlNet:
+    """The ControlNet of a model, which knows no clips: its frames are independent."""
+    unet = dataclasses.replace(config.unet, group_norm_scope="per_frame")
+    return ControlNet(unet, dtype=dtype, remat=remat)
+
+
+def _resnet(config: ModelConfig, dtype: DTypeLike) -> tuple[ImageResNet, Projection]:
+    return (
+        ImageResNet(config.reference, dtype),
+        Projection(config.unet, config.autoencoder.downscale_factor, dtype),
+    )
+
+
+def _resnet_features(
+    config: ModelConfig, dtype: DTypeLike
+) -> Callable[[Params, Picture], Features]:
+    network, projection = _resnet(config, dtype)
+
+    def features(params: Params, picture: Picture) -> Features:
+        stages = network.apply({"params": params["resnet"]}, picture.pixels)
+        size = (n // config.autoencoder.downscale_factor for n in picture.pixels.shape[1:3])
+        return projection.apply({"params": params["resnet_projection"]}, stages, *size)
+
+    return features
+
+
+# --- from features to what transformer blocks read ------------------------------------------------
+
+
+def project_reference(
+    denoising_params: Params,
+    features: Features,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    storage_dtype: DTypeLike | None = None,
+) -> Reference:
+    """Keys and values of the reference, with the denoising UNet's own projections.
+
+    They are the same for all frames and timesteps, so once per clip or video is enough.
+
+    Args:
+      denoising_params: parameters of `DenoisingUNet`.
+      features: tokens by the path of every transformer block.
+      dtype: compute dtype.
+      storage_dtype: dtype the features are rounded through first; Moore-AnimateAnyone keeps them
+        as float16.
+    """
+
+    def project(path: str, x: Array) -> KeysValues:
+        block = _at(denoising_params, path)["attn1"]
+        x = _rounded(x, storage_dtype).astype(dtype)
+        return tuple(
+            sharding.constrain(x @ block[name]["kernel"].astype(dtype), *sharding.TOKENS)
+            for name in ("to_k", "to_v")
+        )
+
+    return {path: project(path, x) for path, x in features.items()}
+
+
+def multiply_reference(
+    fusion_params: Params,
+    features: Features,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    storage_dtype: DTypeLike | None = None,
+) -> Reference:
+    """The features' part of the 1x1 convolutions of `Concatenation`; arguments as above."""
+
+    def multiply(path: str, x: Array) -> Array:
+        block = _at(fusion_params, path.rpartition("/")[0])["reference_fusion"]
+        kernel = block["kernel"][0, 0, x.shape[-1] :].astype(dtype)
+        x = _rounded(x, storage_dtype).astype(dtype)
+        return sharding.constrain(x @ kernel, *sharding.TOKENS)
+
+    return {path: multiply(path, x) for path, x in features.items()}
+
+
+def _at(tree: Params, path: str) -> Params:
+    for name in path.split("/"):
+        tree = tree[name]
+    return tree
+
+
+def _rounded(x: Array, dtype: DTypeLike | None) -> Array:
+    return x if dtype is None else x.astype(dtype)
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def init_params(key: PRNGKeyArray, config: ModelConfig, tree: str) -> dict[str, Any]:
+    """Random parameters of `controlnet`, `resnet` or `resnet_projection`, whatever the kind."""
+    unet, factor = config.unet, config.autoencoder.downscale_factor
+    size = 2 ** (len(unet.block_out_channels) - 1)
+    # A picture of one feature at least in the ResNet's last stage.
+    picture = _float32(1, max(size * factor, 32), max(size * factor, 32), 3)
+    if tree == "controlnet":
+        keys = jax.random.split(key)
+        hint = _float32(1, size, size, unet.block_out_channels[0])
+        arguments = (
+            _float32(1, 1, size, size, unet.in_channels),
+            _float32(1),
+            _float32(1, 1, unet.cross_attention_dim),
+            hint,
+        )
+        params = control_net(config).lazy_init(keys[0], *arguments)["params"]
+        pictures = _float32(1, 1, size * factor, size * factor, 3)
+        encoder = controlnet.hint_encoder(config).lazy_init(keys[1], pictures)["params"]
+        return {**params, controlnet.HINT_ENCODER: encoder}
+    network, projection = _resnet(config, jnp.float32)
+    if tree == "resnet":
+        return network.lazy_init(key, picture)["params"]
+    widths = [EXPANSION * config.reference.resnet_width * 2**i for i in range(4)]
+    # Not lazily: height and width would no longer be whole numbers.
+    stages = [jnp.zeros((1, 1, 1, width), jnp.float32) for width in widths]
+    return projection.init(key, stages, size, size)["params"]
+
+
+def _float32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
