@@ -173,6 +173,8 @@ def _unknown(data: bytes) -> str:
         return "is empty"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "a HEIC picture, which is not read; export it as JPEG or PNG"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "a damaged TIFF, or of a kind that is not read; save it with 8 or 16 bits a channel"
     return "damaged, or no picture that is read; PNG, JPEG, WebP and TIFF are"
 
 

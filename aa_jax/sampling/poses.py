@@ -97,7 +97,7 @@ def skeletons_of(
         )
     height, width = request.reference.shape[:2]
     _warn_of_distortion("reference picture", width / height, request)
-    _warn_of_distortion("poses", aspect, request)
+    _warn_of_distortion("canvas of the poses", aspect, request)
     return skeletons, fps
 
 

@@ -143,8 +143,10 @@ def test_a_cut_file_is_one_line_with_its_name(tmp_path, name):
 def test_what_is_no_picture(tmp_path):
     with pytest.raises(PictureError, match="no such picture"):
         read_picture(tmp_path / "none.png")
-    with pytest.raises(PictureError, match="is a folder"):
+    with pytest.raises(PictureError, match=f"^{tmp_path}: is a folder"):  # its name, once
         read_picture(tmp_path)
+    with pytest.raises(PictureError, match="TIFF, or of a kind that is not read; save it with 8"):
+        read_picture(written(tmp_path, b"MM\0*\0\0\0\x08" + bytes(40)))
     with pytest.raises(PictureError, match="is empty"):
         read_picture(written(tmp_path, b""))
     with pytest.raises(PictureError, match="HEIC picture"):
