@@ -106,7 +106,12 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _litert() -> tuple[Any, Any]:
+def litert() -> tuple[Any, Any]:
+    """LiteRT's modules of interpreters and of the format of files.
+
+    Raises:
+      DetectionError: ai-edge-litert is missing.
+    """
     try:
         from ai_edge_litert import interpreter, schema_py_generated
     except ImportError:
@@ -117,7 +122,7 @@ def _litert() -> tuple[Any, Any]:
 
 
 def _open_lane(path: Path, content: bytes, threads: int) -> _Lane:
-    module, _ = _litert()
+    module, _ = litert()
     try:
         with _without_native_notes():
             made = module.Interpreter(model_content=content, num_threads=threads)
@@ -152,7 +157,7 @@ def _reduced(path: Path, outputs: Sequence[int]) -> bytes:
     """
     import flatbuffers
 
-    _, schema = _litert()
+    _, schema = litert()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     (graph,) = model.subgraphs
     graph.outputs = [graph.outputs[index] for index in outputs]

@@ -95,7 +95,9 @@ def open_detector(
         return DWPose(*model_files(dwpose), provider=provider, threads=threads)
     from aa_jax.pose.blazepose_detector import BlazePose
     from aa_jax.pose.blazepose_models import find_models
+    from aa_jax.pose.blazepose_networks import litert
 
+    litert()  # before anything is fetched for it
     return BlazePose(find_models(pose_models, report=report), threads=threads)
 
 

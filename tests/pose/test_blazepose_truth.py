@@ -20,6 +20,7 @@ COUNTED = [joint for joint, point in enumerate(_BLAZEPOSE) if point >= 0]
 
 @pytest.fixture(scope="module")
 def detector():
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of the extra pose")
     try:
         find_models()
     except DetectionError as error:

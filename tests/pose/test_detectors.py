@@ -1,10 +1,17 @@
 """Which detector is taken."""
 
+import sys
+
 import pytest
 
 from aa_jax.config import ConfigError
-from aa_jax.pose import blazepose_detector, blazepose_models, dwpose_networks
-from aa_jax.pose.detectors import check_flags, open_detector
+from aa_jax.pose import (
+    blazepose_detector,
+    blazepose_models,
+    blazepose_networks,
+    dwpose_networks,
+)
+from aa_jax.pose.detectors import DetectionError, check_flags, open_detector
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +20,7 @@ def named(monkeypatch):
     monkeypatch.delenv("AA_JAX_DWPOSE_DIR", raising=False)
     monkeypatch.setattr(dwpose_networks, "model_files", lambda folder: (folder, "pose"))
     monkeypatch.setattr(dwpose_networks, "DWPose", lambda *files, **_: ("dwpose", files[0]))
+    monkeypatch.setattr(blazepose_networks, "litert", lambda: None)
     monkeypatch.setattr(blazepose_models, "find_models", lambda source, report: source)
     monkeypatch.setattr(blazepose_detector, "BlazePose", lambda files, **_: ("blazepose", files))
 
@@ -29,6 +37,15 @@ def test_the_one_asked_for(monkeypatch):
     assert open_detector("dwpose") == ("dwpose", None)
     monkeypatch.setenv("AA_JAX_DWPOSE_DIR", "models")
     assert open_detector("blazepose", pose_models="m") == ("blazepose", "m")
+
+
+def test_nothing_is_fetched_for_a_runtime_that_is_missing(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.delenv("AA_JAX_DWPOSE_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setattr(blazepose_models, "fetch", pytest.fail)
+    with pytest.raises(DetectionError, match=r"ai-edge-litert is missing.*aa_jax\[pose\]"):
+        open_detector()
 
 
 @pytest.mark.parametrize(
