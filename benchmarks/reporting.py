@@ -141,7 +141,7 @@ def table(rows: dict[str, dict[str, Any]], rate: float) -> str:
         cells = [title, *(_number(row, side, "seconds", ".3f") for side in sides)]
         cells += [_speedup(row, f"speedup_over_torch_{side}") for side in others]
         cells += [_number(row, side, "peak_mib", ".0f") for side in sides]
-        if "ours" in row:
+        if "ours" in row and row["flops"]:
             used = row["flops"] / row["ours"]["seconds"] / rate
             cells += [f"{row['flops'] / 1e12:.3g}", f"{used:.0%}"]
         else:

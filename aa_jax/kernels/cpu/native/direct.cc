@@ -11,10 +11,10 @@
 namespace {
 
 struct Problem {
-  int64_t clips, frames, height, width, channels;                   // of x, already padded
+  int64_t clips, frames, height, width, channels;  // of x, already padded
   int64_t kernel_frames, kernel_height, kernel_width;
-  int64_t out_frames, out_height, out_width, features;              // of y
-  int64_t frame_step, row_step, column_step;                        // strides
+  int64_t out_frames, out_height, out_width, features;  // of y
+  int64_t frame_step, row_step, column_step;            // strides
 
   int64_t rows() const { return clips * out_frames * out_height; }
   int64_t piece() const { return kernel_width * channels; }
@@ -76,10 +76,10 @@ void pixels(const Problem& p, const float* x, const float* kernel, const float* 
 }
 
 ffi::Error direct(ffi::ThreadPool threads, Floats x, Floats kernel, Floats bias,
-                  ffi::Result<Floats> y, ffi::Result<Floats> scratch, int64_t frame_step, int64_t row_step,
-                  int64_t column_step, bool relu) {
+                  ffi::Result<Floats> y, ffi::Result<Floats> scratch, int64_t frame_step,
+                  int64_t row_step, int64_t column_step, bool relu) {
   const auto in = x.dimensions(), k = kernel.dimensions(), out = y->dimensions();
-  const Problem p{in[0], in[1], in[2], in[3], in[4], k[0], k[1], k[2],
+  const Problem p{in[0],  in[1],  in[2],  in[3],  in[4],      k[0],     k[1],       k[2],
                   out[1], out[2], out[3], out[4], frame_step, row_step, column_step};
   const float *x_data = x.typed_data(), *kernel_data = kernel.typed_data(),
               *bias_data = bias.typed_data();
