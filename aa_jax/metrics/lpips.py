@@ -86,7 +86,8 @@ class Distance(nn.Module):
             x = x / (jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)) + 1e-10)
             first, second = jnp.split(x, 2)
             head = self.param(f"head_{index}", nn.initializers.uniform(), (x.shape[-1],))
-            total += (jnp.square(first - second) @ head).mean((1, 2))
+            weighted = jnp.matmul(jnp.square(first - second), head, precision="highest")
+            total += weighted.mean((1, 2))
         return total
 
 
