@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--json", type=Path, metavar="FILE", help="where to write all figures")
     argv = sys.argv[1:] if argv is None else argv
     flags = parser.parse_args([respelled(argument, "_") for argument in argv])
-    if min(*flags.clips, flags.rounds) < 1:
-        parser.error("--clips and --rounds must be 1 or more")
+    if min(flags.clips) < 2 or flags.rounds < 1:
+        parser.error("--clips must be 2 or more, for a covariance, and --rounds 1 or more")
     rows = {
         f"{piece}, {count} clips": compare(
             make, (piece, count), rounds=flags.rounds, sides=("eager",)
