@@ -21,7 +21,7 @@ import aa_jax
 _CODE = "import sys; from aa_jax.sampling.cli import main; sys.exit(main())"
 _CLOCK = re.compile(r"^\[ *[\d.]+ s\] ")
 _GRACE = 5.0
-"""Seconds that a stopped process has to leave nothing half-written."""
+"""Seconds that a process has to end when it is asked to."""
 
 
 class Job:
@@ -85,7 +85,7 @@ class Job:
         if process is None or process.poll() is not None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(_GRACE)
             except subprocess.TimeoutExpired:

@@ -1,5 +1,6 @@
 """`sample.py` makes videos, and answers every mistake with one line and no half-made file."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,17 @@ def test_results_say_that_they_were_generated_and_nothing_of_their_user(sample, 
     assert paths[0].read_bytes() == paths[1].read_bytes()
     for private in (b"Jane Doe", bytes(files), b"reference.png"):
         assert private not in paths[0].read_bytes()
+
+
+def test_results_are_signed_last_of_all(sample, files, tmp_path):
+    pytest.importorskip("c2pa")
+    pair = pytest.importorskip("certificates").write_pair(tmp_path)
+    assert sample("--frames=4", "--gif", "--sign", f"{pair.certificate}", f"{pair.key}") == 0
+    reference = hashlib.sha256((files / "reference.png").read_bytes()).hexdigest()
+    for name in ("video.mp4", "video.gif"):
+        signed = inspection.inspect(tmp_path / "out" / name).signed
+        assert not signed.faults
+        assert ("ingredient", f"reference picture sha256:{reference}") in signed.said
 
 
 def test_all_poses_are_used(sample, tmp_path, capsys):
