@@ -43,18 +43,9 @@ class Clip:
         """Upright RGB frames as they are stored, one at a time, all of one size.
 
         Raises:
-          VideoError, PictureError: one cannot be read.
-          EvaluationError: pictures of a folder have several sizes.
+          VideoError, PictureError: one cannot be read, or has another size than the first.
         """
-        first = None
-        for index, frame in enumerate(media.frames(self.path)):
-            first = first or frame.shape
-            if frame.shape != first:
-                size, other = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, first))
-                raise EvaluationError(
-                    f"{self.path}: frame {index} has another size ({size}) than the first ({other})"
-                )
-            yield frame
+        return media.frames(self.path)
 
     def measure(self) -> tuple[int, tuple[int, int]]:
         """Number of frames, and their width and height; decodes a video, or one picture."""

@@ -4,6 +4,7 @@ from small_clips import moving, write_frames
 
 from aa_jax.evaluation import clips as lib
 from aa_jax.evaluation.errors import EvaluationError
+from aa_jax.media.pictures import PictureError
 
 
 def test_videos_and_folders_of_frames_match_by_name_whatever_they_are(tmp_path):
@@ -53,5 +54,5 @@ def test_frames_of_several_sizes_are_refused(tmp_path):
     write_frames(tmp_path / "a", moving(1))
     write_frames(tmp_path / "a" / "b", moving(1, side=48))
     (tmp_path / "a" / "b" / "0000.png").rename(tmp_path / "a" / "0001.png")
-    with pytest.raises(EvaluationError, match=r"frame 1 has another size \(48x48\)"):
+    with pytest.raises(PictureError, match=r"0001.png: has another size \(48x48\)"):
         list(lib.Clip("a", tmp_path / "a").frames())

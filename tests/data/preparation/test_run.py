@@ -282,6 +282,7 @@ def test_keypoints_must_be_one_per_frame(tmp_path):
 def test_detected_poses_are_kept_in_the_cache(tmp_path, monkeypatch):
     """With a detector that knows the puppet's joints: one detection, two preparations."""
     from aa_jax.data.preparation import poses
+    from aa_jax.pose.dwpose_networks import Frames
     from aa_jax.pose.people import People
 
     puppet_videos.encode(tmp_path / "a.mp4", puppet_videos.pictures(0))
@@ -290,7 +291,10 @@ def test_detected_poses_are_kept_in_the_cache(tmp_path, monkeypatch):
     class Detector:
         key = "known"
 
-        def __call__(self, pictures):
+        def stream(self, state=None):
+            return Frames(self.detect)
+
+        def detect(self, pictures):
             found = []
             for _ in pictures:
                 points, scores = np.zeros((1, 134, 2), np.float32), np.zeros((1, 134), np.float32)
@@ -301,7 +305,7 @@ def test_detected_poses_are_kept_in_the_cache(tmp_path, monkeypatch):
 
     monkeypatch.setattr(poses, "open_detector", lambda settings: Detector())
     task = task_of(tmp_path / "cache")
-    settings = poses.DetectorSettings(files=(Path("boxes"), Path("pose")))
+    settings = poses.DetectorSettings(dwpose=Path("models"))
     task = work.dataclasses.replace(task, keypoints=None, detector=settings)
     source = work.Source("train", "a.mp4", tmp_path / "a.mp4")
     for _ in range(2):
@@ -356,7 +360,7 @@ def test_the_detector_says_where_it_runs(tmp_path, capsys):
     write_pose(models / "dw-ll_ucoco_384.onnx")
     flags = [f"--videos={models}", f"--output={tmp_path / 'out'}", f"--dwpose={models}"]
     assert cli.main([*flags, "--provider=cpu"]) == 1  # there are no videos
-    assert capsys.readouterr().out == "the pose detector runs on the cpu\n"
+    assert capsys.readouterr().out == "the pose detector is DWPose, on the cpu\n"
 
 
 def test_missing_models_are_named_before_anything_is_done(tmp_path, video_folder, capsys):
