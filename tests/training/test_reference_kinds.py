@@ -56,7 +56,7 @@ def test_fifty_steps_lower_the_loss_and_a_video_comes_out(name, tmp_path):
             params,
             picture,
             np.zeros((5, 16, 16, 3), np.uint8),
-            windows=Windows("blend", frames=3, overlap=1),
+            windows=Windows(method="blend", frames=3, overlap=1),
             steps=2,
             guidance_scale=2.0,
         )
