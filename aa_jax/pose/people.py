@@ -80,6 +80,17 @@ def warn_of_absence(
         )
 
 
+def height_of(keypoints: Keypoints) -> float:
+    """Pixels from the highest visible joint to the lowest: the median frame's; inf if none are."""
+    seen = keypoints.body_scores > _VISIBLE
+    frames = seen.sum(1) > 1
+    if not frames.any():
+        return float("inf")
+    y = keypoints.body[frames, :, 1]
+    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
+    return float(np.median(bottom.max(1) - top.min(1)))
+
+
 def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]) -> None:
     """Says that a person is too small for its poses to be good.
 
@@ -88,13 +99,7 @@ def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]
       keypoints: of the person.
       report: takes the line.
     """
-    seen = keypoints.body_scores > _VISIBLE
-    frames = seen.sum(1) > 1
-    if not frames.any():
-        return
-    y = keypoints.body[frames, :, 1]
-    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
-    height = float(np.median(bottom.max(1) - top.min(1)))
+    height = height_of(keypoints)
     if height < _SMALL:
         report(
             f"warning: {path}: the person is only {height:.0f} pixels high, so that poses are "

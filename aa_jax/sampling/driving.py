@@ -24,7 +24,7 @@ from aa_jax.config import SkeletonConfig
 from aa_jax.pose.detection import Detector, Progress, detect_people, detect_picture
 from aa_jax.pose.drawing import draw_keypoints
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.pose.people import warn_of_crowds, warn_of_size
+from aa_jax.pose.people import height_of, warn_of_absence, warn_of_crowds, warn_of_size
 from aa_jax.pose.retargeting import Anchor, Method, retarget
 from aa_jax.pose.smoothing import Method as Smoothing
 from aa_jax.pose.smoothing import fill_gaps, smooth
@@ -37,6 +37,9 @@ _WHO_IS_FOUND = (
     "detectors find photographed people, head and all, at least about a tenth of the picture high; "
     "for a drawn figure give keypoints by --poses"
 )
+
+_LEAST_HEIGHT = 16
+"""Pixels, below which not even a detector's networks can see more than a spot."""
 
 
 class DrivingError(ValueError):
@@ -111,8 +114,14 @@ def poses_from_video(
         warn_of_crowds(video, found, report)
     driver = people.keypoints(track=options.person == "tracked")[frames]
     driver = dataclasses.replace(driver, fps=scan.fps)
+    if (height := height_of(driver)) < _LEAST_HEIGHT:
+        raise DrivingError(
+            f"{video}: what is found is only {height:.0f} pixels high, too little to be a person; "
+            f"{_WHO_IS_FOUND}"
+        )
     warn_of_size(video, driver, report)
     driver = smooth(fill_gaps(driver), options.smoothing)
+    warn_of_absence(video, driver, style.threshold, report)
     if reference_poses is not None:
         character = _reference_keypoints(reference_poses, reference)
     else:

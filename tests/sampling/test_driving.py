@@ -186,6 +186,37 @@ def test_several_people_are_mentioned(drive):
     assert not any("several people" in line for line in lines)
 
 
+def test_a_spot_is_no_person(video, clip, character, tmp_path):
+    spot = dataclasses.replace(clip, body=clip.body * 0.02)
+    with pytest.raises(DrivingError, match=r"is only [0-9]+ pixels high, too little"):
+        _drive(video, Knowing(spot, character), tmp_path, [])
+    assert not list(tmp_path.glob("me.*"))
+
+
+def test_frames_without_anybody_are_mentioned(video, clip, character, tmp_path):
+    class Leaving(Knowing):
+        def _people(self, picture):
+            self.people = 1 if picture.mean() < 60 or picture.mean() > 230 else 0
+            found = super()._people(picture)
+            return found if self.people else People(found.points[:0], found.scores[:0], 0)
+
+    lines = []
+    _drive(video, Leaving(clip, character), tmp_path, lines)
+    assert any("nobody is drawn in" in line for line in lines)
+
+
+def _drive(video, detector, folder, lines):
+    return poses_from_video(
+        video,
+        REFERENCE,
+        folder / "me.mp4",
+        style=STYLE,
+        options=DrivingOptions(smoothing="none"),
+        detector=detector,
+        report=lines.append,
+    )
+
+
 def test_nobody_in_the_video(drive, tmp_path):
     with pytest.raises(DrivingError, match=r"dance\.mp4: no person is found in its 12 frames"):
         drive(people=0)
