@@ -67,6 +67,18 @@ def respelled(argument: str, separator: Literal["_", "-"]) -> str:
     return f"--{name[2:].replace(other, separator)}{equals}{value}"
 
 
+def person(text: str) -> str | tuple[int, int]:
+    """`best`, `tracked`, or frame and number of `0:1`, for an argument's `type`."""
+    if text in ("best", "tracked"):
+        return text
+    frame, colon, number = text.partition(":")
+    if not (colon and frame.isdecimal() and number.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"must be best, tracked, or FRAME:NUMBER such as 0:1, got {text!r}"
+        )
+    return int(frame), int(number)
+
+
 def size(text: str) -> tuple[int, int]:
     """Width and height of `1280x720`, for an argument's `type`."""
     width, x, height = text.lower().partition("x")

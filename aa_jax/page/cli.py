@@ -67,7 +67,7 @@ def run(flags: argparse.Namespace) -> None:
 
     for directory in flags.weights:
         weights.load_config(directory)
-    page, jobs = layout.make(flags.weights, flags.datasets)
+    page, jobs = layout.make(flags.weights, flags.datasets, flags.dwpose, flags.pose_models)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended with the page
     print(f"the page is at http://{flags.host}:{flags.port}; Ctrl-C ends it", flush=True)
     try:
@@ -126,6 +126,17 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DIR",
         help="folders that prepare.py has written, whose reports the page then shows",
+    )
+    add(
+        "--dwpose",
+        metavar="DIR",
+        help="folder of DWPose's two files, for driving videos; default: AA_JAX_DWPOSE_DIR",
+    )
+    add(
+        "--pose_models",
+        metavar="DIR|WHEEL",
+        help="BlazePose's files without a network: a folder of them, or the wheel they are in; "
+        "default: they are fetched once (36 MB)",
     )
     add("--port", type=_port, default=7860, metavar="N", help="default: %(default)s")
     add(

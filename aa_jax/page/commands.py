@@ -13,7 +13,8 @@ BUNDLED = "bundled"
 class Settings:
     """What is filled in; names are those of `sample.py`'s flags, which checks them.
 
-    Fields that are empty are left out.
+    Fields that are empty are left out. Where detectors' files lie is said where a video is given
+    and the detector takes them.
     """
 
     weights: str = BUNDLED
@@ -29,6 +30,10 @@ class Settings:
     seed: str = ""
     retargeting: str | None = None
     smoothing: str | None = None
+    detector: str | None = None
+    dwpose: str | None = None
+    pose_models: str | None = None
+    person: str | None = None
     side_by_side: bool = False
     gif: bool = False
 
@@ -37,6 +42,8 @@ class Settings:
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.weights == BUNDLED:
             del given["weights"]
+        for name in self._unused():
+            del given[name]
         flags = [
             f"--{name}" if value is True else f"--{name}={value}"
             for name, value in given.items()
@@ -44,11 +51,19 @@ class Settings:
         ]
         return [*flags, f"--output={output}"]
 
+    def _unused(self) -> tuple[str, ...]:
+        """Which of the two detectors' files are not to be named."""
+        if not self.driving:
+            return "dwpose", "pose_models"
+        if self.detector in ("dwpose", "blazepose"):
+            return ("pose_models",) if self.detector == "dwpose" else ("dwpose",)
+        return ("pose_models",) if self.dwpose else ("dwpose",)
+
     def shown(self, output: str) -> str:
         """The same for a shell, with the files' names in place of where they were uploaded to."""
         names = {
             name: Path(value).name
-            for name in ("reference", "poses", "driving")
+            for name in ("reference", "poses", "driving", "dwpose", "pose_models")
             if (value := getattr(self, name))
         }
         flags = dataclasses.replace(self, **names).arguments(output)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
-import shutil
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +13,33 @@ import gradio as gr
 from aa_jax.page.commands import Settings
 from aa_jax.page.jobs import Job
 from aa_jax.page.progress import place, status
+from aa_jax.page.visitors import Jobs
 
+TAB = "generate"
 OUTPUT = "animation.mp4"
 
 DEFAULT = "default"
 """The choice that leaves a flag out."""
 
+SMOOTHING = ("one_euro", "savgol", "none")
+
+QUEUE = "work"
+"""Whatever computes waits in one line, whichever tab it was asked for on."""
+
 Fields = dict[str, gr.components.Component]
 """Fields of the page by the names of their flags."""
 
 
-class Jobs:
-    """The job of every visitor, and the folder where its files lie until the next one.
-
-    Everything lies in one folder, which goes with the page.
-    """
-
-    def __init__(self) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix="aa_jax_page_"))
-        self._jobs: dict[str, tuple[Job, Path]] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, visitor: str, settings: Settings) -> tuple[Job, Path]:
-        """A job, not started; the visitor's last one is ended and its files go."""
-        self.end(visitor)
-        folder = Path(tempfile.mkdtemp(dir=self._root))
-        job = Job(settings.arguments(str(folder / OUTPUT)), folder)
-        with self._lock:
-            self._jobs[visitor] = job, folder
-        return job, folder
-
-    def cancel(self, visitor: str) -> bool:
-        """Ends a visitor's job; whether there was one."""
-        with self._lock:
-            job, _ = self._jobs.get(visitor, (None, None))
-        if job is None or job.code is not None:
-            return False
-        job.cancel()
-        return True
-
-    def end(self, visitor: str) -> None:
-        """Ends a visitor's job and takes its files away."""
-        with self._lock:
-            job, folder = self._jobs.pop(visitor, (None, None))
-        if job is not None:
-            job.cancel()
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def close(self) -> None:
-        """Ends all."""
-        for visitor in list(self._jobs):
-            self.end(visitor)
-        shutil.rmtree(self._root, ignore_errors=True)
-
-
-def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
+def add_tab(weights: Sequence[str], jobs: Jobs, models: Mapping[str, str | None]) -> Fields:
     """Adds the tab's contents to the page that is being made.
 
     Args:
       weights: directories to choose from.
       jobs: of all visitors.
+      models: flags that say where detectors' files lie.
+
+    Returns:
+      What is filled in.
     """
     with gr.Row():
         with gr.Column():
@@ -102,21 +66,39 @@ def add_tab(weights: Sequence[str], jobs: Jobs) -> None:
             )
             with gr.Accordion("What the program says", open=False):
                 log = gr.Textbox(show_label=False, lines=8, max_lines=20, interactive=False)
+    for changed in (inputs["driving"].upload, inputs["driving"].clear):  # who was in another video
+        changed(lambda: DEFAULT, None, inputs["person"], api_name=False, queue=False)
     outputs = [state, video, overlay, downloads, command, log]
 
     def generate(request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
-        given = dict(zip(inputs, values, strict=True))
-        chosen = {name: None if value == DEFAULT else value for name, value in given.items()}
-        yield from _run(jobs, request.session_hash, Settings(**chosen))
-
-    def cancel(request: gr.Request) -> str:
-        there_was = jobs.cancel(request.session_hash)
-        return status("Cancelled." if there_was else "There is nothing to cancel.")
+        settings = Settings(**chosen(dict(zip(inputs, values, strict=True))), **models)
+        yield from _run(jobs, request.session_hash, settings)
 
     running = start.click(
-        generate, list(inputs.values()), outputs, api_name="generate", show_progress="minimal"
+        generate,
+        list(inputs.values()),
+        outputs,
+        api_name="generate",
+        show_progress="minimal",
+        concurrency_id=QUEUE,
     )
-    stop.click(cancel, None, state, cancels=[running], queue=False, api_name="cancel")
+    stops(stop, jobs, TAB, state, running)
+    return inputs
+
+
+def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by name, with None where the default was left."""
+    return {name: None if value == DEFAULT else value for name, value in given.items()}
+
+
+def stops(button: gr.Button, jobs: Jobs, tab: str, state: gr.HTML, running: Any) -> None:
+    """Makes a button end the visitor's job on a tab, whose event is `running`."""
+
+    def cancel(request: gr.Request) -> str:
+        there_was = jobs.cancel(request.session_hash, tab)
+        return status("Cancelled." if there_was else "There is nothing to cancel.")
+
+    button.click(cancel, None, state, cancels=[running], queue=False, api_name=f"cancel_{tab}")
 
 
 def _files() -> Fields:
@@ -145,9 +127,9 @@ def _files() -> Fields:
     )
     assets = importlib.resources.files("aa_jax") / "assets"
     gr.Examples(
-        [[str(assets / "reference.png"), str(assets / "poses.npz")]],
+        [[str(assets / "reference.png"), str(assets / name)] for name in ("poses.npz", "walk.npz")],
         [fields["reference"], fields["poses"]],
-        label="Bundled, and taken where a field is empty",
+        label="Bundled; the first are taken where a field is empty",
     )
     return fields
 
@@ -156,18 +138,18 @@ def _settings(weights: Sequence[str]) -> Fields:
     """All else."""
     fields: Fields = {}
     with gr.Row():
-        fields["frames"] = _number("Frames, from the first")
-        fields["seed"] = _number("Seed", "0")
+        fields["frames"] = number("Frames, from the first")
+        fields["seed"] = number("Seed", "0")
         fields["preset"] = gr.Dropdown([DEFAULT, "fast", "draft"], label="Preset", value=DEFAULT)
     with gr.Accordion("More settings", open=False):
         fields["weights"] = gr.Dropdown(
             [(Path(path).name, path) for path in weights], value=weights[0], label="Weights"
         )
         with gr.Row():
-            fields["width"] = _number("Width")
-            fields["height"] = _number("Height")
-            fields["steps"] = _number("Steps")
-            fields["guidance_scale"] = _number("Guidance")
+            fields["width"] = number("Width")
+            fields["height"] = number("Height")
+            fields["steps"] = number("Steps")
+            fields["guidance_scale"] = number("Guidance")
         with gr.Row():
             fields["retargeting"] = gr.Dropdown(
                 [DEFAULT, "bones", "affine", "none"],
@@ -175,7 +157,15 @@ def _settings(weights: Sequence[str]) -> Fields:
                 label="Retargeting: how poses are fitted to the character's body",
             )
             fields["smoothing"] = gr.Dropdown(
-                [DEFAULT, "one_euro", "savgol", "none"], value=DEFAULT, label="Smoothing of poses"
+                [DEFAULT, *SMOOTHING], value=DEFAULT, label="Smoothing of poses"
+            )
+        with gr.Row():
+            fields["detector"] = detector()
+            fields["person"] = gr.Dropdown(
+                [DEFAULT, "best", "tracked"],
+                value=DEFAULT,
+                allow_custom_value=True,
+                label="Person: of several in the video; the tab Poses shows them",
             )
         with gr.Row():
             fields["side_by_side"] = gr.Checkbox(label="Show reference and skeleton beside it")
@@ -183,7 +173,14 @@ def _settings(weights: Sequence[str]) -> Fields:
     return fields
 
 
-def _number(label: str, value: str = "") -> gr.Textbox:
+def detector() -> gr.Dropdown:
+    """What finds the poses of a driving video."""
+    return gr.Dropdown(
+        [DEFAULT, "dwpose", "blazepose"], value=DEFAULT, label="Detector of poses in videos"
+    )
+
+
+def number(label: str, value: str = "") -> gr.Textbox:
     """A field that may stay empty, which a number field may not; `sample.py` says what is wrong."""
     return gr.Textbox(label=label, value=value, placeholder=DEFAULT, max_lines=1)
 
@@ -194,7 +191,9 @@ def _path_of(payload: Any) -> str | None:
 
 def _run(jobs: Jobs, visitor: str, settings: Settings) -> Iterator[tuple[Any, ...]]:
     """Makes the video; gives what stands in the outputs as the work goes on."""
-    job, folder = jobs.begin(visitor, settings)
+    job, folder = jobs.begin(
+        visitor, TAB, lambda folder: Job(settings.arguments(str(folder / OUTPUT))), settings.driving
+    )
     uploads = [settings.reference, settings.driving, settings.poses]
     names = {path: Path(path).name for path in uploads if path} | {f"{folder}/": ""}
     command = settings.shown(OUTPUT)

@@ -1,4 +1,4 @@
-"""One run of `sample.py`, in a process of its own.
+"""One run of `sample.py`, or of another program, in a process of its own.
 
 Nothing that is uploaded can end the page with it, all memory is given back, and it can be stopped
 at any moment. The price is its start: some seconds, and the reading of the weights.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import aa_jax
 
-_CODE = "import sys; from aa_jax.sampling.cli import main; sys.exit(main())"
+_CODE = "import sys; from {program} import main; sys.exit(main())"
 _CLOCK = re.compile(r"^\[ *[\d.]+ s\] ")
 _GRACE = 5.0
 """Seconds that a process has to end when it is asked to."""
@@ -32,10 +32,11 @@ class Job:
       code: its exit code; None before it has ended.
     """
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(self, arguments: Sequence[str], program: str = "aa_jax.sampling.cli") -> None:
+        """Arguments of a program, which is a module with a `main`; paths are this process's."""
         self.lines: list[str] = []
         self.code: int | None = None
-        self._arguments, self._folder = list(arguments), folder
+        self._arguments, self._program = list(arguments), program
         self._process: subprocess.Popen[str] | None = None
         self._cancelled, self._lock = False, threading.Lock()
 
@@ -51,9 +52,10 @@ class Job:
             if self._cancelled:
                 self.code = 130
                 return
+            code = _CODE.format(program=self._program)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, *self._arguments],
-                cwd=self._folder,
+                # -P: what lies in the folder of this process is not to be imported.
+                [sys.executable, "-P", "-c", code, *self._arguments],
                 env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

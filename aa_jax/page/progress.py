@@ -6,9 +6,12 @@ import html
 import re
 
 _STEP = re.compile(r"step (\d+) of (\d+) is done(?:; (.*) of denoising left)?")
+_DETECTED = re.compile(r"detected poses in (\d+) of (\d+) frames")
+_DRAWN = re.compile(r"drawn (\d+) of (\d+) frames")
 _PHASES = {  # what a line begins with, and how far the job is then
     "loading": 0.02,
     "detecting": 0.05,
+    "drawing": 0.15,
     "encoding": 0.15,
     "denoising": 0.2,
     "denoised": 0.9,
@@ -24,7 +27,18 @@ def place(line: str) -> tuple[float | None, str]:
         done, steps, left = int(found[1]), int(found[2]), found[3]
         text = f"denoising, step {done} of {steps}" + (f", {left} left" if left else "")
         return _STARTED + (_DENOISED - _STARTED) * done / steps, text
+    if found := _DETECTED.match(line):
+        first, last = _PHASES["detecting"], _PHASES["drawing"]
+        return first + (last - first) * int(found[1]) / int(found[2]), line
     return _PHASES.get(line.split(" ")[0]), line
+
+
+def place_in_look(line: str) -> tuple[float | None, str]:
+    """The same of a job that only looks at a video, for most of which poses are detected."""
+    if found := _DRAWN.match(line):
+        return 0.7 + 0.3 * int(found[1]) / int(found[2]), line
+    fraction, text = place(line)
+    return None if fraction is None else min(fraction / _PHASES["drawing"], 1.0) * 0.7, text
 
 
 def status(text: str, *more: str | float) -> str:

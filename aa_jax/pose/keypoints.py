@@ -169,7 +169,8 @@ class Keypoints:
         from aa_jax.pose.canvas import Canvas
 
         canvas = Canvas(width, height) if width and height else None
-        return reading.read_poses(pathlib.Path(path), track=track, canvas=canvas, fps=fps).keypoints
+        who = "tracked" if track else "best"
+        return reading.read_poses(pathlib.Path(path), who=who, canvas=canvas, fps=fps).keypoints
 
 
 _PARTS = (("body", "body_scores"), ("hands", "hand_scores"), ("face", "face_scores"))

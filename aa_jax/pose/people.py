@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -21,6 +21,10 @@ from aa_jax.pose.keypoints import Keypoints
 from aa_jax.pose.layout import KeypointsError
 from aa_jax.pose.orders import BODY, FACE, HANDS, NUM_POINTS
 from aa_jax.pose.tracks import Track, tracks_of
+
+Who = Literal["best", "tracked"] | tuple[int, int]
+"""Of several people: in every frame the one with the highest mean body score; the same one all
+through, who is seen best in sum; or whoever is number k of frame t, both from 0, all through."""
 
 _VISIBLE = 0.3
 _SMALL = 64  # pixels from the highest visible joint of a body to its lowest
@@ -80,17 +84,6 @@ def warn_of_absence(
         )
 
 
-def height_of(keypoints: Keypoints) -> float:
-    """Pixels from the highest visible joint to the lowest: the median frame's; inf if none are."""
-    seen = keypoints.body_scores > _VISIBLE
-    frames = seen.sum(1) > 1
-    if not frames.any():
-        return float("inf")
-    y = keypoints.body[frames, :, 1]
-    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
-    return float(np.median(bottom.max(1) - top.min(1)))
-
-
 def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]) -> None:
     """Says that a person is too small for its poses to be good.
 
@@ -100,11 +93,22 @@ def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]
       report: takes the line.
     """
     height = height_of(keypoints)
-    if height < _SMALL:
+    if height is not None and height < _SMALL:
         report(
             f"warning: {path}: the person is only {height:.0f} pixels high, so that poses are "
             "rough; film from closer, or crop and enlarge the video"
         )
+
+
+def height_of(keypoints: Keypoints) -> float | None:
+    """Pixels from a person's highest visible joint to the lowest, the median; None: never seen."""
+    seen = keypoints.body_scores > _VISIBLE
+    frames = seen.sum(1) > 1
+    if not frames.any():
+        return None
+    y = keypoints.body[frames, :, 1]
+    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
+    return float(np.median(bottom.max(1) - top.min(1)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,6 +161,12 @@ class Detections:
             face_scores=scores[:, FACE],
         )
 
+    def follow(self, who: Who) -> Keypoints:
+        """One person's keypoints, by what `--person` says; raises as `chosen` does."""
+        if isinstance(who, tuple):
+            return self.keypoints(person=who)
+        return self.keypoints(track=who == "tracked")
+
     def tracks(self) -> list[Track]:
         """Everyone of the clip, the one seen best in sum first."""
         bodies = [people.scores[:, BODY] for people in self.frames]
@@ -177,8 +187,13 @@ class Detections:
         """
         if person is not None:
             t, index = person
-            if not (0 <= t < len(self) and 0 <= index < len(self.frames[t].points)):
-                raise KeypointsError(f"there is no person {index} in frame {t} of {len(self)}")
+            if not 0 <= t < len(self):
+                raise KeypointsError(f"there is no frame {t}: there are {len(self)}, from 0")
+            there = len(self.frames[t].points)
+            if not 0 <= index < there:
+                raise KeypointsError(
+                    f"there is no person {index} in frame {t}: it shows {there}, from 0"
+                )
             followed = next(each for each in self.tracks() if each.get(t) == index)
         elif track:
             followed = next(iter(self.tracks()), {})

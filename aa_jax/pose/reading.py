@@ -21,7 +21,7 @@ from aa_jax.pose.formats import Content, Frame, content_of
 from aa_jax.pose.keypoints import Keypoints, read_npz
 from aa_jax.pose.layout import KeypointsError
 from aa_jax.pose.orders import BODY, NUM_POINTS
-from aa_jax.pose.people import Detections, People
+from aa_jax.pose.people import Detections, People, Who
 
 FPS = 30.0
 """Frames per second of files that state no rate."""
@@ -82,7 +82,7 @@ class Poses(NamedTuple):
 def read_poses(
     path: Path,
     *,
-    track: bool = False,
+    who: Who = "best",
     most_frames: int | None = None,
     threshold: float = VISIBLE,
     **settings: Any,
@@ -91,8 +91,7 @@ def read_poses(
 
     Args:
       path: an `.npz`, a `.json`, or a folder of one `.json` per frame.
-      track: of several people follow one through the clip; otherwise every frame takes the one with
-        the highest mean body score.
+      who: which of several people, see `aa_jax.pose.people.Who`.
       most_frames: use at most so many frames, from the first.
       threshold: people are counted who have a body joint of a higher score.
       **settings: of `read_people`; an `.npz` needs none.
@@ -112,7 +111,10 @@ def read_poses(
     else:
         people = read_people(path, threshold=threshold, **settings)
         people = dataclasses.replace(people, frames=people.frames[:most_frames])
-        poses = Poses(people.keypoints(track=track), people.people_found)
+        try:
+            poses = Poses(people.follow(who), people.people_found)
+        except KeypointsError as error:
+            raise KeypointsError(f"{path}: {error}") from None
     scores = (poses.keypoints.body_scores, poses.keypoints.hand_scores, poses.keypoints.face_scores)
     if not any((part > 0).any() for part in scores):
         raise KeypointsError(f"{path}: no poses; every score is 0 or there is no frame")

@@ -14,25 +14,34 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from aa_jax import files
 from aa_jax.config import SkeletonConfig
 from aa_jax.pose.detection import Detector, Progress, detect_people, detect_picture
 from aa_jax.pose.drawing import draw_keypoints
-from aa_jax.pose.keypoints import Keypoints
-from aa_jax.pose.people import height_of, warn_of_absence, warn_of_crowds, warn_of_size
+from aa_jax.pose.keypoints import Keypoints, KeypointsError
+from aa_jax.pose.people import (
+    Detections,
+    Who,
+    height_of,
+    warn_of_absence,
+    warn_of_crowds,
+    warn_of_size,
+)
 from aa_jax.pose.retargeting import Anchor, Method, retarget
 from aa_jax.pose.smoothing import Method as Smoothing
 from aa_jax.pose.smoothing import fill_gaps, smooth
+from aa_jax.sampling.pace import Told
 
 Picture = UInt8[np.ndarray, "h w 3"]
 Report = Callable[[str], None]
 
-_OVERLAY_HEIGHT = 512
+OVERLAY_HEIGHT = 512
+"""Pixels."""
 _WHO_IS_FOUND = (
     "detectors find photographed people, head and all, at least about a tenth of the picture high; "
     "for a drawn figure give keypoints by --poses"
@@ -51,17 +60,68 @@ class DrivingOptions:
     """How a driver's poses become the character's.
 
     Attributes:
-      person: of several people, `best`: in every frame the one with the highest mean body score;
-        `tracked`: the same one all through the clip.
+      person: which of several people.
       smoothing: see `aa_jax.pose.smoothing.smooth`.
       retargeting: `none`, or the method of `aa_jax.pose.retargeting.retarget`.
       anchor: its anchor.
     """
 
-    person: Literal["best", "tracked"] = "best"
+    person: Who = "best"
     smoothing: Smoothing = "one_euro"
     retargeting: Method | Literal["none"] = "bones"
     anchor: Anchor = "auto"
+
+
+class Seen(NamedTuple):
+    """Everyone in a driving video.
+
+    Attributes:
+      people: of every frame of the file.
+      frames: which of them show it at a constant rate.
+      fps: that rate.
+    """
+
+    people: Detections
+    frames: Int[np.ndarray, " t"]
+    fps: float
+
+    def keypoints(self, video: Path, who: Who) -> Keypoints:
+        """One person's, at the constant rate; `KeypointsError` with the video's name for nobody."""
+        try:
+            keypoints = self.people.follow(who)[self.frames]
+        except KeypointsError as error:
+            raise KeypointsError(f"{video}: {error}") from None
+        return dataclasses.replace(keypoints, fps=self.fps)
+
+
+def look_at(
+    video: Path,
+    detector: Detector,
+    *,
+    max_frames: int | None = None,
+    progress: Progress = False,
+    report: Report = print,
+) -> Seen:
+    """Detects everyone in a driving video; arguments and errors are `poses_from_video`'s.
+
+    Without a bar or a function for progress, `report` is told how far it is.
+    """
+    from aa_jax.media.video import scan_video
+
+    report(f"the pose detector is {detector.name}, on the {detector.device}")
+    scan = scan_video(video)
+    for note in scan.notes:
+        report(f"{video}: {note}")
+    frames = scan.steady_frames[:max_frames]
+    report(f"detecting poses in {len(frames)} frames of {video}")
+    people = detect_people(
+        video, detector, progress=progress or Told(report), max_frames=int(frames[-1]) + 1
+    )
+    if not people.people_found[frames].any():
+        raise DrivingError(
+            f"{video}: no person is found in its {len(frames)} frames; {_WHO_IS_FOUND}"
+        )
+    return Seen(people, frames, scan.fps)
 
 
 def poses_from_video(
@@ -96,25 +156,12 @@ def poses_from_video(
     Raises:
       DrivingError, DetectionError, KeypointsError, VideoError: in one line, naming the file.
     """
-    from aa_jax.media.video import scan_video
-
-    report(f"the pose detector is {detector.name}, on the {detector.device}")
-    scan = scan_video(video)
-    for note in scan.notes:
-        report(f"{video}: {note}")
-    frames = scan.steady_frames[:max_frames]
-    report(f"detecting poses in {len(frames)} frames of {video}")
-    people = detect_people(video, detector, progress=progress, max_frames=int(frames[-1]) + 1)
-    found = people.people_found[frames]
-    if not found.any():
-        raise DrivingError(
-            f"{video}: no person is found in its {len(frames)} frames; {_WHO_IS_FOUND}"
-        )
+    seen = look_at(video, detector, max_frames=max_frames, progress=progress, report=report)
     if options.person == "best":
-        warn_of_crowds(video, found, report)
-    driver = people.keypoints(track=options.person == "tracked")[frames]
-    driver = dataclasses.replace(driver, fps=scan.fps)
-    if (height := height_of(driver)) < _LEAST_HEIGHT:
+        warn_of_crowds(video, seen.people.people_found[seen.frames], report)
+    driver = seen.keypoints(video, options.person)
+    height = height_of(driver)
+    if height is not None and height < _LEAST_HEIGHT:
         raise DrivingError(
             f"{video}: what is found is only {height:.0f} pixels high, too little to be a person; "
             f"{_WHO_IS_FOUND}"
@@ -201,7 +248,7 @@ def _write_overlay(path, video, reference, driver, fitted, style) -> None:
     from aa_jax.media.video import open_video, write_video
 
     sizes = [
-        (round(picture.width / picture.height * _OVERLAY_HEIGHT), _OVERLAY_HEIGHT)
+        (round(picture.width / picture.height * OVERLAY_HEIGHT), OVERLAY_HEIGHT)
         for picture in (driver, fitted)
     ]
     still = resize(reference, *sizes[1])
@@ -209,14 +256,15 @@ def _write_overlay(path, video, reference, driver, fitted, style) -> None:
     def pictures() -> Iterator[Picture]:
         with open_video(video, steady=True) as opened:
             for t, frame in zip(range(len(driver)), opened.frames, strict=False):
-                left = _with_skeleton(resize(frame, *sizes[0]), driver[t : t + 1], style)
-                right = _with_skeleton(still, fitted[t : t + 1], style)
+                left = with_skeleton(resize(frame, *sizes[0]), driver[t : t + 1], style)
+                right = with_skeleton(still, fitted[t : t + 1], style)
                 yield np.concatenate([left, right], axis=1)
 
     write_video(path, pictures(), driver.fps, mark=Mark("composite"))
 
 
-def _with_skeleton(picture: Picture, keypoints: Keypoints, style: SkeletonConfig) -> Picture:
+def with_skeleton(picture: Picture, keypoints: Keypoints, style: SkeletonConfig) -> Picture:
+    """A picture, darker where the skeleton of the keypoints' only frame lies over it."""
     height, width = picture.shape[:2]
     skeleton = draw_keypoints(keypoints, width, height, style)[0]
     drawn = skeleton.any(-1, keepdims=True)

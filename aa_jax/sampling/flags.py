@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aa_jax.arguments import Parser, respelled, size
+from aa_jax.arguments import Parser, person, respelled, size
 
 DESCRIPTION = """\
 Animates a character: one reference picture and a sequence of poses become a video.
@@ -130,9 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--person",
-        choices=("best", "tracked"),
+        type=person,
+        metavar="best|tracked|FRAME:NUMBER",
         help="of several people in --driving or in keypoints of --poses: in every frame the one "
-        "seen best, or the same one all through; default: best",
+        "seen best, the same one all through, or whoever is that number in that frame, both from "
+        "0 (app.py shows them); default: best",
     )
     add(
         "--smoothing",

@@ -158,7 +158,7 @@ def _keypoints_of(request: Request, report: Callable[[str], None]) -> Keypoints:
         canvas = Canvas(*source.poses_size, "--poses_size")
     keypoints, people = read_poses(
         source.path,
-        track=source.person == "tracked",
+        who=source.person or "best",
         canvas=canvas,
         most_frames=request.most_frames,
         threshold=threshold,

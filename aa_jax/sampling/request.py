@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from aa_jax import weights
 from aa_jax.media.pictures import read_picture
+from aa_jax.pose.people import Who
 from aa_jax.sampling import pose_flags
 from aa_jax.sampling.flags import PRESETS
 from aa_jax.sampling.pipeline import Pipeline
@@ -42,7 +43,7 @@ class PoseSource:
     detector: Literal["auto", "dwpose", "blazepose"] | None = None
     dwpose: str | None = None
     pose_models: str | None = None
-    person: Literal["best", "tracked"] | None = None
+    person: Who | None = None
     smoothing: Literal["one_euro", "savgol", "none"] | None = None
     retargeting: Literal["bones", "affine", "none"] | None = None
     anchor: Literal["auto", "neck", "ground"] | None = None

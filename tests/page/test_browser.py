@@ -21,6 +21,10 @@ import numpy as np
 import pytest
 
 from aa_jax.media.pictures import write_picture
+from aa_jax.media.video import write_video
+from aa_jax.pose.blazepose_models import find_models
+from aa_jax.pose.detection import DetectionError
+from aa_jax.puppets.clips import make_clip
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("AA_JAX_CHROMIUM") or shutil.which("chromium")
@@ -125,10 +129,10 @@ def upload(page, field, path):
     page.locator(f"#{field} input[type=file]").first.set_input_files(path)
 
 
-def wait_for(page, text, timeout=LONG):
+def wait_for(page, text, timeout=LONG, field="status"):
     from playwright.sync_api import expect
 
-    expect(page.locator("#status")).to_contain_text(text, timeout=timeout)
+    expect(page.locator(f"#{field}")).to_contain_text(text, timeout=timeout)
 
 
 def picture(page, name):
@@ -161,6 +165,48 @@ def test_from_upload_to_played_video(visit):
     assert "--frames=4" in command
     assert "animation.mp4" in "".join(page.inner_text("#downloads").split())
     picture(page, "done")
+
+
+@pytest.fixture
+def driving(tmp_path):
+    """Two drawn puppets, whom BlazePose finds."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of the extra pose")
+    try:
+        find_models()
+    except DetectionError as error:
+        pytest.skip(f"needs mediapipe==0.10.21 of the package index: {error}")
+    clips = [make_clip("train", 3, index).render(range(8), 384, 384)[0] for index in (0, 1)]
+    write_video(tmp_path / "two.mp4", np.concatenate(clips, 2), 12)
+    return tmp_path / "two.mp4"
+
+
+def test_one_of_two_people_of_a_video_is_chosen_and_animates_the_picture(visit, driving):
+    page = visit()
+    page.get_by_role("tab", name="Poses").click()
+    page.click("#look")
+    wait_for(page, "Error: there is no video to look at", field="look_status")
+    upload(page, "look_video", driving)
+    page.wait_for_selector("#look_video video", timeout=QUICK)
+    page.click("#look")
+    wait_for(page, "people are found; 1 is the one seen best", field="look_status")
+    assert "several people in 100% of the frames" in page.inner_text("#look_status")
+    page.wait_for_selector("#look_overlay video", timeout=QUICK)
+    assert page.input_value("#look_person input").startswith("1: seen in 8 of 8 frames, ")
+    page.locator("#look_people button.thumbnail-item").nth(1).click()
+    page.wait_for_function(
+        "document.querySelector('#look_person input').value.startsWith('2: ')", timeout=QUICK
+    )
+    picture(page, "poses")
+    page.click("#look_take")
+    page.wait_for_selector("#driving video", timeout=QUICK)
+    fill(page, Frames="4")
+    page.click("#generate")
+    wait_for(page, "Done.")
+    command = page.inner_text("#command")
+    assert "--driving=two.mp4" in command
+    assert "--person=0:" in command
+    page.wait_for_selector("#result video", timeout=QUICK)
+    picture(page, "driven")
 
 
 def test_a_broken_upload_is_a_sentence_and_the_page_lives_on(visit, tmp_path):

@@ -50,8 +50,16 @@ def test_a_person_pointed_at_is_followed(crossing):
         assert crossing.keypoints(person=(t, index)).body[:, 0, 0].tolist() == left
     assert crossing.chosen(person=(0, 1)) == [1, 1, 0, 1, 1, 1]
     assert [len(track) for track in crossing.tracks()] == [6, 6]
-    with pytest.raises(KeypointsError, match="there is no person 2 in frame 1 of 6"):
+    with pytest.raises(KeypointsError, match="there is no person 2 in frame 1: it shows 2, from 0"):
         crossing.keypoints(person=(1, 2))
+    with pytest.raises(KeypointsError, match="there is no frame 6: there are 6, from 0"):
+        crossing.keypoints(person=(6, 0))
+
+
+def test_whom_to_follow_in_one_word(crossing):
+    for who, other in (("best", {}), ("tracked", {"track": True}), ((0, 1), {"person": (0, 1)})):
+        expected = crossing.keypoints(**other)
+        np.testing.assert_array_equal(crossing.follow(who).body, expected.body)
 
 
 def test_a_person_of_few_pixels_is_mentioned(crossing):

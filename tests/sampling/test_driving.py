@@ -217,6 +217,13 @@ def _drive(video, detector, folder, lines):
     )
 
 
+def test_a_person_pointed_at(drive, clip, video):
+    path, _ = drive(people=2, options={"person": (4, 1), "retargeting": "none"})
+    np.testing.assert_allclose(Keypoints.load(path).body, clip.body + 30, atol=1e-3)
+    with pytest.raises(KeypointsError, match=f"^{video}: there is no person 2 in frame 4: it"):
+        drive(people=2, options={"person": (4, 2)})
+
+
 def test_nobody_in_the_video(drive, tmp_path):
     with pytest.raises(DrivingError, match=r"dance\.mp4: no person is found in its 12 frames"):
         drive(people=0)

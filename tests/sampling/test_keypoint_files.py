@@ -75,6 +75,16 @@ TWO = [
 ]
 
 
+def test_a_dancer_pointed_at(sample, capsys):
+    _, keypoints = sample(TWO, "--person=3:1")
+    assert np.ptp(keypoints.body[:, tools.NECK, 0]) == 0
+    code, _ = sample(TWO, "--person=9:0")
+    assert code == 1
+    assert "there is no frame 9: there are 8, from 0" in capsys.readouterr().err
+    assert sample(TWO, "--person=second")[0] == 2
+    assert "must be best, tracked, or FRAME:NUMBER such as 0:1" in capsys.readouterr().err
+
+
 def test_one_of_two_dancers_is_followed(sample, capsys):
     _, keypoints = sample(TWO)
     assert np.ptp(keypoints.body[:, tools.NECK, 0]) == 320

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aa_jax.sampling.pace import Pace
+from aa_jax.sampling.pace import Pace, Told
 
 
 def pace(steps, times, now):
@@ -25,3 +25,15 @@ def pace(steps, times, now):
 )
 def test_estimates(steps, times, now, text):
     assert pace(steps, times, now).left() == text
+
+
+def test_how_far_detection_is_told_now_and_then():
+    lines, clock = [], iter([0.0, 0.5, 2.0, 5.0, 6.0, 10.0])
+    told = Told(lines.append, clock=lambda: next(clock))
+    for done in (0, 8, 16, 24):
+        told(done, 48)
+    told(30, 0)
+    assert lines == [
+        "detected poses in 16 of 48 frames; about 10 s left",
+        "detected poses in 30 frames",
+    ]

@@ -72,7 +72,11 @@ def given_poses(
         canvas = Canvas(*size, "--poses-size")
     notes: list[str] = []
     keypoints, people = read_poses(
-        path, track=track, canvas=canvas, frames=len(scan.times), report=notes.append
+        path,
+        who="tracked" if track else "best",
+        canvas=canvas,
+        frames=len(scan.times),
+        report=notes.append,
     )
     if len(keypoints) != len(scan.times):
         raise KeypointsError(
