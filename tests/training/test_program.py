@@ -48,6 +48,7 @@ def test_frozen_networks_are_held_in_the_compute_dtype():
     assert list(trainable) == ["vae"]
 
 
+@pytest.mark.slow
 def test_rematerialisation_needs_less_memory():
     """Whatever the compiler thinks of computing the same again."""
     temporary = {}
