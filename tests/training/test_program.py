@@ -2,6 +2,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 from tiny_run import tiny_config
 
 from aa_jax import weights
