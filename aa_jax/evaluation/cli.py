@@ -141,18 +141,11 @@ def check(config: RunConfig | None, values: flags.FlagValues) -> None:
 
 
 def _folders(values: flags.FlagValues, output: Output) -> None:
-    from aa_jax.evaluation import folders, sheets
+    from aa_jax.evaluation import folders
     from aa_jax.evaluation.output import deliver
 
     protocol = folders.find_protocol(values.protocol)
     result, pairs = folders.score(
         Path(values.results), Path(values.targets), protocol, name=values.name
     )
-    by_name = {pair.name: pair for pair in pairs}
-    deliver(
-        output,
-        result,
-        lambda: sheets.best_median_worst(
-            result, lambda name: folders.prepare(by_name[name], protocol)
-        ),
-    )
+    deliver(output, result, pairs, protocol)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from aa_jax import files
+from aa_jax.evaluation import folders, sheets
+from aa_jax.evaluation.clips import Pair
 from aa_jax.experiments import report
 from aa_jax.experiments.report import Sheet, tables
 from aa_jax.experiments.results import Result, as_json, dumps, read_all
+from aa_jax.metrics.protocols import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,20 +50,24 @@ class Output:
             print(f"report written to {self.report}")
 
 
-def deliver(
-    output: Output, result: Result, sheets: Callable[[], Sequence[Sheet]] = lambda: ()
-) -> None:
+def deliver(output: Output, result: Result, pairs: Iterable[Pair], protocol: Protocol) -> None:
     """Prints one result, and writes what was asked for.
 
     Args:
-      sheets: makes the pictures of a page; called if there will be one.
+      pairs: the clips it is of, which a page shows some of.
+      protocol: by which they were measured.
     """
     print(table([result]))
     if output.json:
         files.write_text(output.json, dumps(as_json(result)))
         print(f"figures written to {output.json}")
-    page = output.report and output.report.suffix.lower() == ".html"
-    output.write_report([result], sheets() if page else ())
+    shown: Sequence[Sheet] = ()
+    if output.report and output.report.suffix.lower() == ".html":
+        by_name = {pair.name: pair for pair in pairs}
+        shown = sheets.best_median_worst(
+            result, lambda name: folders.prepare(by_name[name], protocol)
+        )
+    output.write_report([result], shown)
 
 
 def table(results: Sequence[Result]) -> str:

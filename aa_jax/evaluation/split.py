@@ -20,7 +20,7 @@ from tqdm import tqdm
 from aa_jax import files, weights
 from aa_jax.config import ConfigError, RunConfig, check_size
 from aa_jax.data import dataset as datasets
-from aa_jax.evaluation import folders, sheets
+from aa_jax.evaluation import folders
 from aa_jax.evaluation.batch import Animator
 from aa_jax.evaluation.clips import Clip, Pair
 from aa_jax.evaluation.errors import EvaluationError
@@ -90,14 +90,7 @@ def run(config: RunConfig, *, weights_dir: str, output: Output, folder: Path | N
         weights={"model": model},
         folders={"results": str(folder), "targets": str(config.data.source)},
     )
-    by_name = {pair.name: pair for pair in pairs}
-    deliver(
-        output,
-        result,
-        lambda: sheets.best_median_worst(
-            result, lambda name: folders.prepare(by_name[name], protocol)
-        ),
-    )
+    deliver(output, result, pairs, protocol)
 
 
 def true_clips(config: RunConfig, protocol: Protocol) -> list[TrueClip]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from aa_jax.metrics import batches, weights
 from aa_jax.metrics.errors import MetricError
@@ -33,6 +35,31 @@ class Features:
     program: batches.Program = dataclasses.field(repr=False)
     at_once: int
     fewest_frames: int = 1
+
+    @classmethod
+    def load(
+        cls,
+        network: str,
+        function: Callable[..., Array],
+        expected: weights.Params,
+        path: str | Path | None,
+        **about: Any,
+    ) -> Features:
+        """A network with the weights of a file, or of the first place that has some.
+
+        Args:
+          network: its name in `weights.NETWORKS`.
+          function: (parameters, samples) -> features.
+          expected: shapes of the parameters.
+          path: of the file; None: wherever there are weights.
+          about: `width`, `takes`, `at_once`, perhaps `fewest_frames`.
+
+        Raises:
+          MetricUnavailable: there are none; the message names what to install or to give.
+          MetricError: the file is damaged or of another network.
+        """
+        params, origin = weights.load(network, expected, path)
+        return cls(network, origin=origin, program=batches.Program(function, params), **about)
 
     def __call__(self, samples: UInt8[np.ndarray, "n *t h w 3"]) -> Float[np.ndarray, "n d"]:
         """Features of every sample, in float32.

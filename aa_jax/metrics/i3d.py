@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from aa_jax.metrics import batches, resizing, weights
+from aa_jax.metrics import resizing, weights
 from aa_jax.metrics.features import Features
 from aa_jax.metrics.layers import Conv, max_pool
 
@@ -104,17 +104,11 @@ class _Logits(nn.Module):
 
 
 def load(path: str | Path | None = None) -> Features:
-    """I3D with the weights of a file, or of the first place that has some.
-
-    Raises:
-      MetricUnavailable: there are none; the message names what to install or to give.
-      MetricError: the file is damaged or of another network.
-    """
-    params, origin = weights.load("i3d", expected(), path)
-    program = batches.Program(logits, params)
-    return Features(
-        "i3d", CLASSES, origin, "clips", program, at_once=1, fewest_frames=FEWEST_FRAMES
-    )
+    """I3D with the weights of a file, or of the first place that has some; see `Features.load`."""
+    return Features.load(
+        "i3d", logits, expected(), path,
+        width=CLASSES, takes="clips", at_once=1, fewest_frames=FEWEST_FRAMES,
+    )  # fmt: skip
 
 
 def logits(params: weights.Params, clips: Array) -> Array:

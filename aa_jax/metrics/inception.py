@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from aa_jax.metrics import batches, resizing, weights
+from aa_jax.metrics import resizing, weights
 from aa_jax.metrics.features import Features
 from aa_jax.metrics.layers import Conv, average_pool, max_pool
 
@@ -189,15 +189,10 @@ def _blocks() -> Sequence[nn.Module]:
 
 
 def load(path: str | Path | None = None) -> Features:
-    """Inception with the weights of a file, or of the user's cache.
-
-    Raises:
-      MetricUnavailable: there are none; the message names which file to give.
-      MetricError: the file is damaged or of another network.
-    """
-    params, origin = weights.load("inception", expected(), path)
-    program = batches.Program(pooled, params)
-    return Features("inception", WIDTH, origin, "pictures", program, at_once=8)
+    """Inception with the weights of a file, or of the user's cache; see `Features.load`."""
+    return Features.load(
+        "inception", pooled, expected(), path, width=WIDTH, takes="pictures", at_once=8
+    )
 
 
 def pooled(params: weights.Params, pictures: Array) -> Array:

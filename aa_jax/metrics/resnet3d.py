@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from aa_jax.metrics import batches, resizing, weights
+from aa_jax.metrics import resizing, weights
 from aa_jax.metrics.features import Features
 from aa_jax.metrics.layers import Conv, max_pool
 
@@ -71,15 +71,10 @@ class ResNet3D(nn.Module):
 
 
 def load(path: str | Path | None = None) -> Features:
-    """ResNet-50 with the weights of a file, or of the user's cache.
-
-    Raises:
-      MetricUnavailable: there are none; the message names which file to give.
-      MetricError: the file is damaged or of another network.
-    """
-    params, origin = weights.load("resnet3d", expected(), path)
-    program = batches.Program(pooled, params)
-    return Features("resnet3d", WIDTH, origin, "clips", program, at_once=2)
+    """ResNet-50 with the weights of a file, or of the user's cache; see `Features.load`."""
+    return Features.load(
+        "resnet3d", pooled, expected(), path, width=WIDTH, takes="clips", at_once=2
+    )
 
 
 def pooled(params: weights.Params, clips: Array) -> Array:

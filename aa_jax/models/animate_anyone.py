@@ -218,15 +218,15 @@ def predict(
     reference = encode_reference(
         networks, params, reference_latents, image_embeds, reference_pictures=reference_pictures
     )
-    return networks.denoising_unet.apply(
-        {"params": denoising_params(params)},
-        noisy_latents,
-        timesteps,
-        image_embeds,
+    return predict_conditional(
+        networks,
+        params,
+        noisy_latents=noisy_latents,
+        timesteps=timesteps,
+        image_embeds=image_embeds,
+        reference=reference,
         pose_features=pose_features,
-        **networks.reference.inputs(
-            params, reference, noisy_latents, timesteps, image_embeds, condition_mask
-        ),
+        condition_mask=condition_mask,
     )
 
 
@@ -239,16 +239,20 @@ def predict_conditional(
     image_embeds: Float[Array, "b s d"],
     reference: Encoded,
     pose_features: Float[Array, "b t h w d"],
+    condition_mask: Bool[Array, " b"] | None = None,
     **deep_features: Any,
 ) -> Any:
-    """The model's prediction in sampling, without guidance; arguments as `predict_guided`'s."""
+    """The model's prediction without guidance; arguments as those of `predict` and, in sampling,
+    of `predict_guided`."""
     return networks.denoising_unet.apply(
         {"params": denoising_params(params)},
         noisy_latents,
         timesteps,
         image_embeds,
         pose_features=pose_features,
-        **networks.reference.inputs(params, reference, noisy_latents, timesteps, image_embeds),
+        **networks.reference.inputs(
+            params, reference, noisy_latents, timesteps, image_embeds, condition_mask
+        ),
         **deep_features,
     )
 

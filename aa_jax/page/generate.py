@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,7 @@ def add_tab(weights: Sequence[str], jobs: Jobs, models: Mapping[str, str | None]
         settings = Settings(**chosen(dict(zip(inputs, values, strict=True))), **models)
         yield from _run(jobs, request.session_hash, settings)
 
-    running = start.click(
-        generate,
-        list(inputs.values()),
-        outputs,
-        api_name="generate",
-        show_progress="minimal",
-        concurrency_id=QUEUE,
-    )
-    stops(stop, jobs, TAB, state, running)
+    runs(start, stop, generate, inputs, outputs, jobs, TAB, api_name="generate")
     return inputs
 
 
@@ -91,14 +83,37 @@ def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if value == DEFAULT else value for name, value in given.items()}
 
 
-def stops(button: gr.Button, jobs: Jobs, tab: str, state: gr.HTML, running: Any) -> None:
-    """Makes a button end the visitor's job on a tab, whose event is `running`."""
+def runs(
+    start: gr.Button,
+    stop: gr.Button,
+    work: Callable[..., Any],
+    inputs: Fields,
+    outputs: list[Any],
+    jobs: Jobs,
+    tab: str,
+    *,
+    api_name: str,
+) -> None:
+    """Makes one button begin the visitor's job on a tab, in its turn, and another end it.
+
+    Args:
+      work: what gives the outputs as the job goes on.
+      outputs: of the job; the first shows its state.
+    """
+    running = start.click(
+        work,
+        list(inputs.values()),
+        outputs,
+        api_name=api_name,
+        show_progress="minimal",
+        concurrency_id=QUEUE,
+    )
 
     def cancel(request: gr.Request) -> str:
         there_was = jobs.cancel(request.session_hash, tab)
         return status("Cancelled." if there_was else "There is nothing to cancel.")
 
-    button.click(cancel, None, state, cancels=[running], queue=False, api_name=f"cancel_{tab}")
+    stop.click(cancel, None, outputs[0], cancels=[running], queue=False, api_name=f"cancel_{tab}")
 
 
 def _files() -> Fields:

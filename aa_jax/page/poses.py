@@ -10,7 +10,7 @@ import gradio as gr
 
 from aa_jax.page import generate, look
 from aa_jax.page.commands import Settings
-from aa_jax.page.generate import DEFAULT, QUEUE, SMOOTHING, Fields, chosen, detector, number, stops
+from aa_jax.page.generate import DEFAULT, SMOOTHING, Fields, chosen, detector, number, runs
 from aa_jax.page.jobs import Job
 from aa_jax.page.progress import place_in_look, status
 from aa_jax.page.visitors import Jobs
@@ -72,15 +72,7 @@ def add_tab(jobs: Jobs, models: Mapping[str, str | None], fields: Fields, tabs: 
         settings = Settings(**chosen(dict(zip(inputs, values, strict=True))), **models)
         yield from _run(jobs, request.session_hash, settings)
 
-    running = start.click(
-        look_at,
-        list(inputs.values()),
-        outputs,
-        api_name="look",
-        show_progress="minimal",
-        concurrency_id=QUEUE,
-    )
-    stops(stop, jobs, TAB, state, running)
+    runs(start, stop, look_at, inputs, outputs, jobs, TAB, api_name="look")
 
     def forget() -> tuple[Any, ...]:
         return status("Nothing has been looked at yet."), *NOBODY, []
