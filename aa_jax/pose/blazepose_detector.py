@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ class BlazePose:
 
     def __call__(self, pictures: Pictures) -> list[People]:
         """Everyone in each of some RGB pictures, which may have different sizes."""
-        return [self.stream()([picture])[0] for picture in pictures]
+        begun = [self.stream().begin(picture) for picture in pictures]
+        return [finish() for finish in begun]
 
     def stream(self, state: np.ndarray | None = None) -> Tracker:
         """Detection in the frames of one video, in order."""
@@ -91,31 +93,41 @@ class BlazePose:
 
     def hands(
         self, picture: Picture, landmarks: Landmarks
-    ) -> tuple[Float[np.ndarray, "n 2 21 2"], Float[np.ndarray, "n 2"]]:
-        """The hands of some bodies, the left one first, and the probabilities that they are there.
+    ) -> Callable[[], tuple[Float[np.ndarray, "n 2 21 2"], Float[np.ndarray, "n 2"]]]:
+        """What waits for the hands of some bodies, which are looked at while the caller goes on.
 
+        It gives their points, the left hand's first, and the probabilities that they are there.
         Those of wrists that are not seen, or too small to be seen, are absent: 0.
         """
         count = len(landmarks.points)
-        points, scores = np.zeros((2 * count, 21, 2)), np.zeros(2 * count)
         ends = [blazepose.LEFT_WRIST_PINKY_INDEX, blazepose.RIGHT_WRIST_PINKY_INDEX]
         rough = hand_regions(landmarks.points[:, ends].reshape(-1, 3, 2))
         wrists = landmarks.visibility[:, [end[0] for end in ends]].ravel()
         seen = (wrists >= blazepose.WRIST_THRESHOLD) & _is_shown(rough, picture)
-        if seen.any():
-            points[seen], scores[seen] = self._hands_in(picture, rough[seen])
-        scores[scores < blazepose.FLAG_THRESHOLD] = 0
-        return points.reshape(count, 2, 21, 2), scores.reshape(count, 2)
+        begun = [
+            (i, self.networks.begin(self._hand_in, picture, rough[[i]]))
+            for i in np.flatnonzero(seen)
+        ]
 
-    def _hands_in(self, picture: Picture, rough: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        crops = self._crops(picture, rough, blazepose.RECROP_SIDE)
-        (ends,) = self._recrop(crops)
+        def finish() -> tuple[np.ndarray, np.ndarray]:
+            points, scores = np.zeros((2 * count, 21, 2)), np.zeros(2 * count)
+            for i, hand in begun:
+                points[i], scores[i] = hand.result()
+            scores[scores < blazepose.FLAG_THRESHOLD] = 0
+            return points.reshape(count, 2, 21, 2), scores.reshape(count, 2)
+
+        return finish
+
+    def _hand_in(
+        self, picture: Picture, rough: Float[np.ndarray, "1 4"]
+    ) -> tuple[Float[np.ndarray, "21 2"], float]:
+        (ends,) = self._recrop(self._crops(picture, rough, blazepose.RECROP_SIDE))
         maps = maps_of(rough, blazepose.RECROP_SIDE)
-        regions = recropped(placed(ends.reshape(-1, 2, 2), maps))
-        outputs, flags = self._hand(self._crops(picture, regions, blazepose.HAND_SIDE))
+        region = recropped(placed(ends.reshape(-1, 2, 2), maps))
+        outputs, flags = self._hand(self._crops(picture, region, blazepose.HAND_SIDE))
         points = outputs.reshape(-1, 21, 3)[..., :2].astype(np.float64)
-        points = placed(points, maps_of(regions, blazepose.HAND_SIDE))
-        return points, flags[:, 0] * (regions[:, 2] >= _LEAST_HAND)
+        points = placed(points, maps_of(region, blazepose.HAND_SIDE))
+        return points[0], float(flags[0, 0] * (region[0, 2] >= _LEAST_HAND))
 
     def _crops(self, picture: Picture, regions: np.ndarray, side: int) -> np.ndarray:
         crops = np.empty((len(regions), side, side, 3), np.float32)
@@ -143,10 +155,15 @@ class Tracker:
         self.state = np.zeros((1, 12)) if state is None else np.array(state, np.float64)
 
     def __call__(self, pictures: Pictures) -> list[People]:
-        """Everyone in each of the next frames."""
-        return list(map(self._next, pictures))
+        """Everyone in each of the next frames.
 
-    def _next(self, picture: Picture) -> People:
+        The next frame's bodies do not depend on hands, so these are looked at beside them.
+        """
+        begun = [self.begin(picture) for picture in pictures]
+        return [finish() for finish in begun]
+
+    def begin(self, picture: Picture) -> Callable[[], People]:
+        """Follows the bodies into the next frame; what is returned waits for their hands."""
         frame, since_loss = (int(value) for value in self.state[0, :2])
         circles = Circles.unpacked(self.state[1:])
         known, there = self._bodies(picture, circles.regions())
@@ -165,8 +182,13 @@ class Tracker:
         self.state[0, :2] = frame + 1, since_loss
         self.state[1:] = circles.packed()
         hands = self._detector.hands(picture, known)
-        points, scores = blazepose.to_openpose(known, *hands, picture.shape[1::-1])
-        return People(points, scores, len(points))
+        size = picture.shape[1::-1]
+
+        def finish() -> People:
+            points, scores = blazepose.to_openpose(known, *hands(), size)
+            return People(points, scores, len(points))
+
+        return finish
 
     def _bodies(self, picture: Picture, regions: np.ndarray) -> tuple[Landmarks, np.ndarray]:
         """The bodies in those of n regions that show one, and which these are, [n]."""

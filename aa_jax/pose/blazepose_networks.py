@@ -1,7 +1,8 @@
 """MediaPipe's `.tflite` networks on LiteRT's interpreter (ai-edge-litert, extra `pose`).
 
 On a CPU a batch takes as long as its pictures one by one, so pictures are spread over interpreters
-that each run on one thread; a single picture is spread over all threads instead.
+that each run on one thread; a single picture is spread over all threads instead, or over half of
+them beside other work. The answers are the same numbers on any count of threads.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
 _MOST_THREADS = 8  # from which on these small networks gain nothing
+_OPENING = threading.Lock()  # file descriptor 2 is all threads'
 
 
 class Networks:
@@ -32,7 +35,9 @@ class Networks:
         threads: CPU threads; 0: as many as this process may use.
         """
         self.threads = threads or min(_MOST_THREADS, len(_cores()))
-        self._pool = ThreadPoolExecutor(self.threads)
+        self._here = threading.local()
+        self._pool = ThreadPoolExecutor(self.threads, initializer=self._enter)
+        self._begun: list[Future] = []
 
     def open(self, path: Path, outputs: Sequence[int]) -> Network:
         """A network of a file.
@@ -43,15 +48,39 @@ class Networks:
         Raises:
           DetectionError: ai-edge-litert is missing, or cannot read the file.
         """
-        content = _reduced(path, outputs)
-        shared = functools.partial(_open_lane, path, content)
-        return Network(shared(self.threads), [], functools.partial(shared, 1), self)
+        return Network(functools.partial(_open_lane, path, _reduced(path, outputs)), self)
 
     def spread(self, call: Callable, *arguments: Sequence) -> list:
         """`map`, on all threads."""
-        if self.threads == 1 or len(arguments[0]) < 2:
+        if self.threads == 1 or len(arguments[0]) < 2 or self._is_inside():
             return list(map(call, *arguments))
         return list(self._pool.map(call, *arguments))
+
+    def begin(self, call: Callable, *arguments: object) -> Future:
+        """`call`, on one thread, while the caller goes on; with one thread, before it does."""
+        if self.threads == 1:
+            done: Future = Future()
+            done.set_result(call(*arguments))
+            return done
+        begun = self._pool.submit(call, *arguments)
+        self._begun = [*self._unfinished(), begun]
+        return begun
+
+    def share(self) -> int:
+        """How many threads one picture may be spread over, now and in this thread."""
+        if self._is_inside():
+            return 1
+        return max(1, self.threads // 2) if self._unfinished() else self.threads
+
+    def _unfinished(self) -> list[Future]:
+        return [each for each in self._begun if not each.done()]
+
+    def _enter(self) -> None:
+        self._here.inside = True
+
+    def _is_inside(self) -> bool:
+        """Whether this is a thread of the pool."""
+        return getattr(self._here, "inside", False)
 
 
 class _Lane:
@@ -73,31 +102,28 @@ class _Lane:
 class Network:
     """One network: as many interpreters as pictures go through it at once."""
 
-    def __init__(
-        self,
-        alone: _Lane,
-        single: list[_Lane],
-        make: Callable[[], _Lane],
-        networks: Networks,
-    ) -> None:
-        self._alone, self._single, self._make, self._networks = alone, single, make, networks
+    def __init__(self, make: Callable[[int], _Lane], networks: Networks) -> None:
+        """Args:
+        make: an interpreter of some threads.
+        """
+        self._make, self._networks = make, networks
+        self._free: dict[int, list[_Lane]] = {networks.threads: [make(networks.threads)]}
 
     def __call__(self, pictures: np.ndarray) -> list[np.ndarray]:
         """The outputs, each [n, ...], for pictures [n, side, side, 3] float32."""
-        count, threads = len(pictures), self._networks.threads
-        if count == 1 or threads == 1:
-            answers = [self._alone(picture) for picture in pictures]
-        else:
-            lanes = min(count, threads)
-            self._single += [self._make() for _ in range(lanes - len(self._single))]
-            parts = [range(lane, count, lanes) for lane in range(lanes)]
-
-            def run(lane: int) -> list[list[np.ndarray]]:
-                return [self._single[lane](pictures[i]) for i in parts[lane]]
-
-            done = self._networks.spread(run, range(lanes))
-            answers = [done[i % lanes][i // lanes] for i in range(count)]
+        answers = self._networks.spread(self._answer, pictures)
         return [np.concatenate(output) for output in zip(*answers, strict=True)]
+
+    def _answer(self, picture: np.ndarray) -> list[np.ndarray]:
+        threads = self._networks.share()
+        free = self._free.setdefault(threads, [])
+        try:
+            lane = free.pop()
+        except IndexError:
+            lane = self._make(threads)
+        answer = lane(picture)
+        free.append(lane)
+        return answer
 
 
 def _cores() -> set[int]:
@@ -124,7 +150,7 @@ def litert() -> tuple[Any, Any]:
 def _open_lane(path: Path, content: bytes, threads: int) -> _Lane:
     module, _ = litert()
     try:
-        with _without_native_notes():
+        with _OPENING, _without_native_notes():
             made = module.Interpreter(model_content=content, num_threads=threads)
             made.allocate_tensors()
     except (ValueError, RuntimeError) as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ Progress = bool | Callable[[int, int], None]
 """Whether to show a bar, or what is told how many frames are done, and of how many (0: unknown)."""
 
 _BATCH = 8  # frames that pass through the networks together
-_BATCH_BYTES = 2**28  # of frames; 8K video passes through in smaller batches
+_BATCH_BYTES = 2**27  # of frames, two batches of which are in memory; 4K passes in smaller ones
 _SAVE_EVERY = 32  # batches
 
 
@@ -113,8 +114,11 @@ def detect_people(
         stream = detector.stream(state)
         rest = itertools.islice(video.frames, len(frames), max_frames)
         total = min(video.count, max_frames or video.count)
-        with _telling(path, progress, len(frames), total) as tell:
-            for count, pictures in enumerate(_batches(rest), 1):
+        with (
+            contextlib.closing(_ahead(_batches(rest))) as batches,
+            _telling(path, progress, len(frames), total) as tell,
+        ):
+            for count, pictures in enumerate(batches, 1):
                 size = size or pictures[0].shape[1::-1]
                 frames += stream(pictures)
                 tell(len(frames))
@@ -142,6 +146,15 @@ def _batches(frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
             batch = []
     if batch:
         yield batch
+
+
+def _ahead(batches: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+    """The same, each decoded while the networks see the one before; close it before the video."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while batch := coming.result():
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 @contextlib.contextmanager

@@ -36,7 +36,10 @@ class Knowing:
         return Landmarks(np.array(points), ones, ones, np.array(flags), np.array(circles))
 
     def hands(self, picture, landmarks):
-        return np.zeros((len(landmarks.flags), 2, 21, 2)), np.zeros((len(landmarks.flags), 2))
+        return lambda: (
+            np.zeros((len(landmarks.flags), 2, 21, 2)),
+            np.zeros((len(landmarks.flags), 2)),
+        )
 
 
 @pytest.fixture
@@ -118,6 +121,29 @@ def test_a_tracker_goes_on_as_another(networks):
     (a,), (b,) = first([PICTURE]), second([PICTURE])
     np.testing.assert_array_equal(a.points, b.points)
     np.testing.assert_array_equal(first.state, second.state)
+
+
+def test_hands_are_looked_at_while_the_next_body_is(networks):
+    """What waits for the hands of a frame is called when all bodies of a batch are known."""
+    done = []
+
+    class Noting(Knowing):
+        def bodies(self, picture, regions):
+            done.append("body")
+            return super().bodies(picture, regions)
+
+        def hands(self, picture, landmarks):
+            done.append("begin")
+            finish = super().hands(picture, landmarks)
+            return lambda: (done.append("hands"), finish())[1]
+
+    noting = Noting()
+    networks.hips = noting.hips = [(200, 300)]
+    tracker = Tracker(noting)
+    tracker([PICTURE])
+    done.clear()
+    tracker([PICTURE] * 3)
+    assert done == ["body", "begin"] * 3 + ["hands"] * 3
 
 
 # --- tiles --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from aa_jax.pose import detection
 from aa_jax.pose.blazepose_models import find_models
 from aa_jax.pose.detection import DetectionError, detect_people, open_detector
 from aa_jax.pose.keypoints import BODY_JOINTS
+from aa_jax.pose.orders import HANDS
 
 # BlazePose's point of every joint; the neck is made of two.
 _BLAZEPOSE = [0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7]
@@ -63,6 +64,20 @@ def test_joints_are_where_mediapipe_sees_them(name, detector):
         assert len(hands) == 42
     if len(hands):
         assert np.median(hands) <= 2.5
+
+
+def test_numbers_do_not_depend_on_threads(detector):
+    """However bodies, hands and frames are laid over threads, and a picture over several."""
+    given = frames("messi")[[0] * 3]
+    answers = []
+    for threads in (1, 2, 4):
+        stream = open_detector("blazepose", threads=threads).stream()
+        answers.append(stream(given[:2]) + stream(given[2:]))
+    assert (answers[0][-1].scores[:, HANDS] > 0).all()
+    for other in answers[1:]:
+        for first, second in zip(answers[0], other, strict=True):
+            np.testing.assert_array_equal(first.points, second.points)
+            np.testing.assert_array_equal(first.scores, second.scores)
 
 
 def test_a_cat_and_grass_are_nobody(detector):
