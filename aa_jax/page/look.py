@@ -27,7 +27,7 @@ from aa_jax.media.provenance.mark import Mark
 from aa_jax.media.video import open_video, write_video
 from aa_jax.pose.detection import open_detector
 from aa_jax.pose.keypoints import Keypoints
-from aa_jax.pose.people import height_of, warn_of_size
+from aa_jax.pose.sizes import height_of, warn_of_size
 from aa_jax.pose.smoothing import fill_gaps, smooth
 from aa_jax.sampling.driving import OVERLAY_HEIGHT, Seen, look_at, with_skeleton
 from aa_jax.sampling.flags import parse

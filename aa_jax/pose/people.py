@@ -27,7 +27,6 @@ Who = Literal["best", "tracked"] | tuple[int, int]
 through, who is seen best in sum; or whoever is number k of frame t, both from 0, all through."""
 
 _VISIBLE = 0.3
-_SMALL = 64  # pixels from the highest visible joint of a body to its lowest
 _CROWDED = _EMPTY = 0.1
 """Share of frames with several people, or with nobody, from which on it is worth a line."""
 
@@ -82,33 +81,6 @@ def warn_of_absence(
             f"warning: {path}: nobody is drawn in {empty:.0%} of the frames, in which no score is "
             f"above {threshold:g}"
         )
-
-
-def warn_of_size(path: Path, keypoints: Keypoints, report: Callable[[str], None]) -> None:
-    """Says that a person is too small for its poses to be good.
-
-    Args:
-      path: of the video, for the line.
-      keypoints: of the person.
-      report: takes the line.
-    """
-    height = height_of(keypoints)
-    if height is not None and height < _SMALL:
-        report(
-            f"warning: {path}: the person is only {height:.0f} pixels high, so that poses are "
-            "rough; film from closer, or crop and enlarge the video"
-        )
-
-
-def height_of(keypoints: Keypoints) -> float | None:
-    """Pixels from a person's highest visible joint to the lowest, the median; None: never seen."""
-    seen = keypoints.body_scores > _VISIBLE
-    frames = seen.sum(1) > 1
-    if not frames.any():
-        return None
-    y = keypoints.body[frames, :, 1]
-    top, bottom = (np.where(seen[frames], y, edge) for edge in (np.inf, -np.inf))
-    return float(np.median(bottom.max(1) - top.min(1)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

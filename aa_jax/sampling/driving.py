@@ -24,15 +24,9 @@ from aa_jax.config import SkeletonConfig
 from aa_jax.pose.detection import Detector, Progress, detect_people, detect_picture
 from aa_jax.pose.drawing import draw_keypoints
 from aa_jax.pose.keypoints import Keypoints, KeypointsError
-from aa_jax.pose.people import (
-    Detections,
-    Who,
-    height_of,
-    warn_of_absence,
-    warn_of_crowds,
-    warn_of_size,
-)
+from aa_jax.pose.people import Detections, Who, warn_of_absence, warn_of_crowds
 from aa_jax.pose.retargeting import Anchor, Method, retarget
+from aa_jax.pose.sizes import LEAST_HEIGHT, warn_of_size, without_spots
 from aa_jax.pose.smoothing import Method as Smoothing
 from aa_jax.pose.smoothing import fill_gaps, smooth
 from aa_jax.sampling.pace import Told
@@ -46,9 +40,6 @@ _WHO_IS_FOUND = (
     "detectors find photographed people, head and all, at least about a tenth of the picture high; "
     "for a drawn figure give keypoints by --poses"
 )
-
-_LEAST_HEIGHT = 16
-"""Pixels, below which not even a detector's networks can see more than a spot."""
 
 
 class DrivingError(ValueError):
@@ -76,7 +67,7 @@ class Seen(NamedTuple):
     """Everyone in a driving video.
 
     Attributes:
-      people: of every frame of the file.
+      people: of every frame of the file, without spots that are taken for people.
       frames: which of them show it at a constant rate.
       fps: that rate.
     """
@@ -114,13 +105,21 @@ def look_at(
         report(f"{video}: {note}")
     frames = scan.steady_frames[:max_frames]
     report(f"detecting poses in {len(frames)} frames of {video}")
-    people = detect_people(
+    everyone = detect_people(
         video, detector, progress=progress or Told(report), max_frames=int(frames[-1]) + 1
     )
+    people, spots = without_spots(everyone)
+    size = f"less than {LEAST_HEIGHT} pixels high"
     if not people.people_found[frames].any():
+        if everyone.people_found[frames].any():
+            raise DrivingError(
+                f"{video}: what is found is {size}, too little to be a person; {_WHO_IS_FOUND}"
+            )
         raise DrivingError(
             f"{video}: no person is found in its {len(frames)} frames; {_WHO_IS_FOUND}"
         )
+    if spots:
+        report(f"warning: {video}: {spots} of what is found is {size} and taken for nobody")
     return Seen(people, frames, scan.fps)
 
 
@@ -160,12 +159,6 @@ def poses_from_video(
     if options.person == "best":
         warn_of_crowds(video, seen.people.people_found[seen.frames], report)
     driver = seen.keypoints(video, options.person)
-    height = height_of(driver)
-    if height is not None and height < _LEAST_HEIGHT:
-        raise DrivingError(
-            f"{video}: what is found is only {height:.0f} pixels high, too little to be a person; "
-            f"{_WHO_IS_FOUND}"
-        )
     warn_of_size(video, driver, report)
     driver = smooth(fill_gaps(driver), options.smoothing)
     warn_of_absence(video, driver, style.threshold, report)

@@ -212,7 +212,8 @@ def test_one_of_two_people_of_a_video_is_chosen_and_animates_the_picture(visit, 
 def test_a_broken_upload_is_a_sentence_and_the_page_lives_on(visit, tmp_path):
     broken, large = tmp_path / "me.png", tmp_path / "large.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nno picture")
-    large.write_bytes(bytes(3 << 20))
+    large.touch()
+    os.truncate(large, 2 << 30)
     page = visit()
     upload(page, "reference", broken)
     fill(page, Frames="4")
@@ -225,6 +226,20 @@ def test_a_broken_upload_is_a_sentence_and_the_page_lives_on(visit, tmp_path):
     wait_for(page, "must be a whole number, got 'none'")
     upload(page, "poses", large)
     page.get_by_text("maximum allowed size").first.wait_for(timeout=QUICK)
+    picture(page, "too-large")
+
+
+def test_the_server_itself_refuses_what_is_too_large(address):
+    """For those who do not ask by the page; a file of up to a megabyte is taken."""
+    head = b'--edge\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
+    request = urllib.request.Request(
+        f"{address}/gradio_api/upload",
+        head + bytes(3 << 20) + b"\r\n--edge--\r\n",
+        {"Content-Type": "multipart/form-data; boundary=edge"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=60)
+    assert refused.value.code == 413
 
 
 def test_the_report_of_a_dataset(visit):

@@ -89,8 +89,22 @@ def test_whoever_is_seen_briefly_has_no_number(look_at, clip, tmp_path):
 
 
 def test_a_person_too_small_is_named_by_number(look_at, clip):
-    _, said = look_at((moved(clip, (100, 100), 0.1), 0))
+    _, said = look_at((moved(clip, (100, 100), 0.15), 0))
     assert "warning: person 1: the person is only " in said
+
+
+def test_a_spot_gets_no_number(look_at, clip, tmp_path):
+    spot = moved(clip, (300, 0), 0.02)
+    code, said = look_at((spot, 0), (clip, 0))
+    assert code == 0, said
+    assert [person.who for person in look.read(tmp_path / "out")] == ["0:0"]
+    assert "dance.mp4: 1 of what is found is less than 16 pixels high" in said
+
+
+def test_a_spot_alone_is_refused_as_by_sample(look_at, clip):
+    code, said = look_at((moved(clip, (100, 100), 0.02), 0))
+    assert code == 1
+    assert "dance.mp4: what is found is less than 16 pixels high, too little to be a person" in said
 
 
 def test_frames_and_smoothing_are_taken(look_at, clip, tmp_path):

@@ -62,16 +62,6 @@ def test_whom_to_follow_in_one_word(crossing):
         np.testing.assert_array_equal(crossing.follow(who).body, expected.body)
 
 
-def test_a_person_of_few_pixels_is_mentioned(crossing):
-    lines = []
-    keypoints = crossing.keypoints()
-    people.warn_of_size("a.mp4", keypoints, lines.append)
-    assert lines == []
-    people.warn_of_size("a.mp4", keypoints.resized(100, 50), lines.append)
-    assert len(lines) == 1
-    assert "the person is only 22 pixels high" in lines[0]
-
-
 def test_tracked_person_is_absent_while_away():
     frames = (frame((10, 0.9)), frame((300, 0.3)), frame((12, 0.9)))
 

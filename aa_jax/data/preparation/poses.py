@@ -15,6 +15,7 @@ from aa_jax.media.video import VideoScan
 from aa_jax.pose.canvas import Canvas
 from aa_jax.pose.keypoints import KeypointsError
 from aa_jax.pose.reading import Poses, read_poses
+from aa_jax.pose.sizes import without_spots
 
 if TYPE_CHECKING:
     from aa_jax.pose.detectors import Detector, DetectorName
@@ -105,8 +106,9 @@ def detected_poses(
         detections = _detect_in_folder(source.path, detector, scan, cache)
     else:
         detections = detect_people(source.path, detector, cache=cache)
-    keypoints = dataclasses.replace(detections.keypoints(track=settings.track), fps=scan.fps)
-    return Poses(keypoints, detections.people_found)
+    people, _ = without_spots(detections)
+    keypoints = dataclasses.replace(people.keypoints(track=settings.track), fps=scan.fps)
+    return Poses(keypoints, people.people_found)
 
 
 def _detect_in_folder(path: Path, detector: Detector, scan: VideoScan, cache: Path) -> Detections:
