@@ -101,7 +101,7 @@ def run(config: RunConfig, *, weights_dir: str, output: Output, dump: Path | Non
     )
     if dump is not None:
         _dump(dump, clips, results["model"], Mark(facts=facts))
-    mark = Mark("compositeWithTrainedAlgorithmicMedia", facts)
+    mark = Mark("compositeSynthetic", facts)
     pictures.write_picture(sheet, contact_sheet(clips, results), mark)
     print(f"contact sheet written to {sheet}")
     places = {clip["name"]: place for place, clip in enumerate(scored[0].per_clip)}

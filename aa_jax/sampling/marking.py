@@ -65,7 +65,7 @@ def mark_later(request: Request, *, beside: bool = False) -> Callable[[], Mark]:
             hashes.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    source: Source = "compositeWithTrainedAlgorithmicMedia" if beside else "trainedAlgorithmicMedia"
+    source: Source = "compositeSynthetic" if beside else "trainedAlgorithmicMedia"
     return lambda: Mark(source, facts_of(hashes.result(), request.settings))
 
 

@@ -125,4 +125,4 @@ def _write_video(workdir: Path, step: int, columns: Sequence[np.ndarray]) -> Non
 
 
 def _mark(step: int) -> Mark:
-    return Mark("compositeWithTrainedAlgorithmicMedia", {"training_step": str(step)})
+    return Mark("compositeSynthetic", {"training_step": str(step)})

@@ -140,7 +140,7 @@ def test_side_by_side_and_gif(sample, tmp_path):
     assert read_video(tmp_path / "out" / "video.gif")[0].shape == (4, 16, 72, 3)
     for name in ("video.mp4", "video.gif"):
         sources = inspection.inspect(tmp_path / "out" / name).sources
-        assert sources == ("compositeWithTrainedAlgorithmicMedia",)
+        assert sources == ("compositeSynthetic",)
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,21 @@ _MOST_PAIRS, _MOST_TEXT = 60, 200
 _TERM = re.compile(re.escape(VOCABULARY) + r"(\w+)")
 _DESCRIPTION = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-_WORDS = {
+_WORDS = {  # the vocabulary of 2024-09-17 and later
     "trainedAlgorithmicMedia": "made by a generative model",
-    "compositeWithTrainedAlgorithmicMedia": "in part made by a generative model",
-    "algorithmicMedia": "made by a program that is no trained model",
+    "compositeWithTrainedAlgorithmicMedia": "changed by a generative model",
+    "compositeSynthetic": "put together, in part of what a generative model has made",
     "composite": "put together of several elements",
+    "compositeCapture": "put together of several recordings",
+    "algorithmicMedia": "made by a program that is no trained model",
+    "dataDrivenMedia": "made by a program from data",
+    "algorithmicallyEnhanced": "a recording that a program has corrected",
+    "humanEdits": "changed by a person without a generative model",
+    "digitalCreation": "made by a person without a generative model",
     "digitalCapture": "taken by a camera",
+    "computationalCapture": "taken by a camera in several exposures",
+    "virtualRecording": "a recording of a virtual event",
+    "screenCapture": "a recording of a screen",
 }
 
 

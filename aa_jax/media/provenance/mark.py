@@ -15,20 +15,23 @@ from xml.sax.saxutils import escape
 
 SOFTWARE = "aa_jax"
 
-Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "composite"]
-"""Terms of IPTC's vocabulary of digital source types: made by a generative model; such pictures
-beside others; several elements, whatever each of them is."""
+Source = Literal["trainedAlgorithmicMedia", "compositeSynthetic", "composite"]
+"""Terms of IPTC's vocabulary of digital source types: made by a generative model; several elements
+of which one is; several elements, whatever each of them is.
+
+There is also `compositeWithTrainedAlgorithmicMedia`, which is a picture that a generative model has
+changed."""
 
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 _TITLES: dict[Source, str] = {
     "trainedAlgorithmicMedia": "AI-generated pictures",
-    "compositeWithTrainedAlgorithmicMedia": "AI-generated pictures beside others",
+    "compositeSynthetic": "AI-generated pictures beside others",
     "composite": "Pictures with skeletons drawn over them",
 }
 _COMMENTS: dict[Source, str] = {
     "trainedAlgorithmicMedia": "Made by a generative model; it records nothing that has happened",
-    "compositeWithTrainedAlgorithmicMedia": "Parts of it were made by a generative model; they "
+    "compositeSynthetic": "Parts of it were made by a generative model; they "
     "record nothing that has happened",
     "composite": "Skeletons are drawn over pictures that were given to the program",
 }

@@ -100,8 +100,8 @@ def test_it_stays_when_sound_is_added_which_brings_no_tags_along(tmp_path, suffi
 
 
 def test_what_stands_beside_other_pictures_says_so():
-    mixed, drawn = Mark("compositeWithTrainedAlgorithmicMedia"), Mark("composite")
-    assert b"/compositeWithTrainedAlgorithmicMedia<" in mixed.xmp
+    mixed, drawn = Mark("compositeSynthetic"), Mark("composite")
+    assert b"/compositeSynthetic<" in mixed.xmp
     assert b"AISystemUsed" in mixed.xmp
     assert b"AISystemUsed" not in drawn.xmp
 
