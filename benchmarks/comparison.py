@@ -118,7 +118,7 @@ def _serve(connection: Connection, make: Make, side: str, *arguments: Any) -> No
         _forget_peak()
         connection.send((first_call, task.flops))
         while True:
-            connection.send(_seconds(task.run) if connection.recv() == "time" else _peak())
+            connection.send(_seconds(task.run) if connection.recv() == "time" else peak_memory())
     except EOFError:
         pass
     except Exception as error:
@@ -161,7 +161,7 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> int:
+def peak_memory() -> int:
     """Bytes: of the accelerator where there is one, else of the process."""
     jax, torch = sys.modules.get("jax"), sys.modules.get("torch")
     if jax and (stats := jax.devices()[0].memory_stats()) and "peak_bytes_in_use" in stats:

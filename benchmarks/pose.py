@@ -3,10 +3,12 @@
     python3.11 -m venv mp && mp/bin/pip install mediapipe==0.10.21
     python benchmarks/pose.py dance.mp4 --mediapipe mp/bin/python
 
+Instead of a video a picture may be given, over which a camera then circles for 100 frames.
+
 MediaPipe runs its holistic solution without the face mesh, following from frame to frame, in an
 environment of its own (it cannot be installed beside grain). Both get decoded frames; loading is
-not counted. The second table is `detect_people` on the file, decoding included, with the most
-memory it took: it must not grow with the video's length.
+not counted. The last lines are `detect_people` on the file, decoding included, with the most memory
+it took: it must not grow with the video's length.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from aa_jax.files import write_text
+from benchmarks.comparison import peak_memory
 
 HOLISTIC = Path(__file__).with_name("mediapipe_holistic.py")
 
@@ -43,6 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if flags.cores:
         os.sched_setaffinity(0, set(flags.cores))
+    with tempfile.TemporaryDirectory() as folder:
+        if flags.video.suffix in (".png", ".jpg"):
+            flags.video = _circled(flags.video, Path(folder, "circled.mp4"))
+        _compare(flags)
+    return 0
+
+
+def _compare(flags: argparse.Namespace) -> None:
     frames = _frames(flags.video, flags.frames)
     rounds = [_round(frames, flags) for _ in range(flags.rounds)]
     figures = {name: max(one[name] for one in rounds) for name in rounds[0]}
@@ -60,7 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if flags.json:
         write_text(flags.json, json.dumps(figures, indent=2) + "\n")
-    return 0
+
+
+def _circled(picture: Path, video: Path) -> Path:
+    """A video of a camera that shows nine tenths of a picture."""
+    from aa_jax.media.pictures import read_picture
+    from aa_jax.media.video import write_video
+
+    pixels = read_picture(picture)
+    sides = np.array(pixels.shape[:2]) * 9 // 10 // 2 * 2
+    room = np.array(pixels.shape[:2]) - sides
+    angles = np.arange(100) * 2 * np.pi / 100
+    corners = (room / 2 * (1 + np.stack([np.sin(angles), np.cos(angles)], 1))).astype(int)
+    views = (pixels[y : y + sides[0], x : x + sides[1]] for y, x in corners)
+    write_video(video, views, 25)
+    return video
 
 
 def _frames(path: Path, count: int | None) -> np.ndarray:
@@ -81,7 +105,7 @@ def _round(frames: np.ndarray, flags: argparse.Namespace) -> dict[str, float]:
     from aa_jax.pose.detection import open_detector
 
     detector = open_detector("blazepose", pose_models=flags.pose_models)
-    detector.stream()([np.zeros_like(frames[0])])
+    detector.stream()(frames[:4])  # the first calls load the networks
     stream = detector.stream()
     begin = time.perf_counter()
     people = stream(frames)
@@ -112,7 +136,7 @@ def _measure_memory(path: Path, repeats: int) -> dict[str, float]:
         begin = time.perf_counter()
         detections = detect_people(longer, open_detector("blazepose"))
         seconds = time.perf_counter() - begin
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    most = peak_memory() / 2**20
     return {"frames": len(detections), "fps": len(detections) / seconds, "megabytes": most}
 
 
@@ -121,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("video", type=Path, metavar="VIDEO")
+    add("video", type=Path, metavar="VIDEO|PICTURE")
     add(
         "--mediapipe",
         required="--child" not in sys.argv,
