@@ -239,6 +239,7 @@ def test_the_server_itself_refuses_what_is_too_large(address):
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=60)
+    refused.value.close()
     assert refused.value.code == 413
 
 
