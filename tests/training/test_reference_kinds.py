@@ -9,7 +9,7 @@ import pytest
 from tiny_run import tiny_config
 
 from aa_jax import weights
-from aa_jax.config import ReferenceConfig
+from aa_jax.config import IPAdapterConfig, PoseGuiderConfig, PromptConfig, ReferenceConfig
 from aa_jax.sampling import long_video
 from aa_jax.sampling.pipeline import Pipeline
 from aa_jax.sampling.windows import Windows
@@ -23,7 +23,16 @@ KINDS = {
     "none": {"kind": "none"},
     "concatenation": {"fusion": "concatenation"},
     "resnet_concatenation": {"kind": "resnet", "fusion": "concatenation"},
+    "ip_adapter": {"kind": "ip_adapter"},
+    "ip_adapter_plus": {"kind": "ip_adapter"},
 }
+SD_I2V = {
+    "pose_guider": PoseGuiderConfig(kind="whole_controlnet", block_out_channels=(4, 8)),
+    "prompt": PromptConfig(tokens=3),
+}
+PLUS = IPAdapterConfig(
+    projection="resampler", resampler_width=8, resampler_layers=1, resampler_heads=1
+)
 
 
 def config_of(name, **train):
@@ -32,6 +41,10 @@ def config_of(name, **train):
         **KINDS[name], hint_channels=(4, 8), resnet_layers=(1, 1, 1, 1), resnet_width=4
     )
     model = dataclasses.replace(config.model, reference=reference)
+    if reference.kind == "ip_adapter":
+        model = dataclasses.replace(model, **SD_I2V)
+    if name == "ip_adapter_plus":
+        model = dataclasses.replace(model, ip_adapter=PLUS)
     learned = tuple(network for network in model.networks if network != "vae")
     train = dataclasses.replace(config.train, trainable=learned)
     return dataclasses.replace(config, model=model, train=train)
