@@ -8,9 +8,9 @@
     python train.py --config configs/baselines/sd_i2v.py:stage2
 
 The pose comes from a ControlNet fed the skeleton pictures, the reference from IP-Adapter, whose
-attention stands beside that to a prompt, motion from AnimateDiff's modules. Stage 1 fine-tunes UNet,
-ControlNet and IP-Adapter on single frames, stage 2 the motion modules. The prompt is empty and
-frozen. For ip-adapter-plus_sd15 add `--config.model.ip_adapter.projection=resampler
+attention stands beside that to a prompt, motion from AnimateDiff's modules. Stage 1 fine-tunes the
+UNet, ControlNet and IP-Adapter on single frames, stage 2 the motion modules. The prompt is empty
+and frozen. For ip-adapter-plus_sd15 add `--config.model.ip_adapter.projection=resampler
 --config.model.ip_adapter.tokens=16`.
 
 In the puppet world, which has none of these files, all but the VAE learns from random numbers, the
