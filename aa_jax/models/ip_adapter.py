@@ -131,7 +131,8 @@ class ImagePrompt:
 
     def context(self, params: Params, image_embeds: Float[Array, "b n d"]) -> Array:
         prompt = params["prompt"]["embeds"][None]
-        return jnp.broadcast_to(prompt, (image_embeds.shape[0], *prompt.shape[1:]))
+        context = jnp.broadcast_to(prompt, (image_embeds.shape[0], *prompt.shape[1:]))
+        return sharding.constrain(context, *sharding.TOKENS)
 
     def encode(
         self, params: Params, picture: Picture, storage_dtype: DTypeLike | None = None

@@ -18,7 +18,8 @@ KINDS = {
     "concatenation": {"fusion": "concatenation"},
     "ip_adapter": {"kind": "ip_adapter"},
 }
-POSES = {"ip_adapter": "whole_controlnet"}
+POSES = {"ip_adapter": "whole_controlnet", "controlnet": "whole_controlnet"}
+"""Two ControlNets at once, too: one of the pose, one of the reference."""
 
 
 def model_of(name):

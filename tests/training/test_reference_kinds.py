@@ -10,10 +10,12 @@ from tiny_run import tiny_config
 
 from aa_jax import weights
 from aa_jax.config import IPAdapterConfig, PoseGuiderConfig, PromptConfig, ReferenceConfig
+from aa_jax.data import latent_cache
 from aa_jax.sampling import long_video
 from aa_jax.sampling.pipeline import Pipeline
 from aa_jax.sampling.windows import Windows
 from aa_jax.training import loop, plan
+from aa_jax.training.networks import initial_params
 
 KINDS = {
     "clip": {"kind": "clip"},
@@ -95,8 +97,6 @@ def test_a_controlnet_s_run_goes_on_where_it_stopped(tmp_path):
 
 
 def test_a_controlnet_starts_as_a_copy_of_the_denoising_unet_it_is_given(tmp_path):
-    from aa_jax.training.networks import initial_params
-
     start = config_of("none")
     params = initial_params(start)
     saved = weights.WeightsConfig(
@@ -122,6 +122,19 @@ def test_a_controlnet_starts_as_a_copy_of_the_denoising_unet_it_is_given(tmp_pat
         for path in name.split("."):
             theirs = theirs[path]
         np.testing.assert_array_equal(leaf, theirs)
+
+
+def test_hidden_states_are_too_many_to_be_kept():
+    config = config_of("ip_adapter_plus")
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, latents_dtype="bfloat16"),
+        train=dataclasses.replace(config.train, trainable=("ip_adapter",)),
+    )
+
+    encode = latent_cache.encoding_ahead(config, initial_params(config, ("vae", "image_encoder")))
+
+    assert encode.keywords == {"embeds": False}
 
 
 @pytest.mark.parametrize("name", ["clip_controlnet", "resnet"])
