@@ -67,8 +67,8 @@ class Concatenation(nn.Module):
     """Tokens and the reference's features, concatenated on channels, and a 1x1 convolution back.
 
     The convolution of a concatenation is the sum of two products. That of the features is the same
-    for all frames and timesteps, so `aa_jax.models.reference` computes it once per clip or video.
-    Starts as the identity on the tokens. A sample without reference has features of zero.
+    for all frames and timesteps, so `aa_jax.models.reference_features` computes it once per clip or
+    video. Starts as the identity on the tokens. A sample without reference has features of zero.
     """
 
     dtype: DTypeLike = jnp.float32

@@ -137,9 +137,8 @@ def _ip_adapter(tensors: Tensors) -> Family | None:
     context = {width(tensors, key, 1) for key in tensors if key.endswith(".to_k_ip.weight")}
     if context == {2048}:
         return Family("ip-adapter-sdxl", "IP-Adapter for SDXL", refused=_SD_ONLY)
-    if "image_proj.latents" in tensors:
-        return Family("ip-adapter", "IP-Adapter Plus for SD 1.x", _SD_I2V.format("ip-adapter"))
-    return Family("ip-adapter", "IP-Adapter for SD 1.x", _SD_I2V.format("ip-adapter"))
+    plus = " Plus" if "image_proj.latents" in tensors else ""
+    return Family("ip-adapter", f"IP-Adapter{plus} for SD 1.x", _SD_I2V.format("ip-adapter"))
 
 
 def _prompt(tensors: Tensors) -> Family | None:
