@@ -17,33 +17,24 @@ from aa_jax.config import (
     IPAdapterConfig,
     ModelConfig,
     NoiseScheduleConfig,
-    PoseGuiderConfig,
-    ReferenceConfig,
 )
 from aa_jax.kernels import attention as attention_kernels
 from aa_jax.sampling import pipeline as pipeline_lib
 from aa_jax.sampling.pipeline import Conditions, Pipeline
 from aa_jax.training import flops
-
-VIT_H = ImageEncoderConfig(
-    hidden_size=1280,
-    intermediate_size=5120,
-    num_hidden_layers=32,
-    num_attention_heads=16,
-    projection_dim=1024,
-    hidden_act="gelu",
-)
-"""What both IP-Adapters were trained with."""
+from convert.reading import presets
 
 GUIDANCE_SCALE = 3.5
 
 
-def models(model: ModelConfig, image_encoder: ImageEncoderConfig = VIT_H) -> dict[str, ModelConfig]:
+def models(
+    model: ModelConfig, image_encoder: ImageEncoderConfig = presets.OPENCLIP_VIT_H
+) -> dict[str, ModelConfig]:
     """The paper's model, and SD-I2V with either IP-Adapter around the same UNet."""
     linear = dataclasses.replace(
         model,
-        reference=ReferenceConfig(kind="ip_adapter"),
-        pose_guider=PoseGuiderConfig(kind="whole_controlnet", block_out_channels=(16, 32, 96, 256)),
+        reference=presets.SD_I2V.reference,
+        pose_guider=presets.SD_I2V.pose_guider,
         image_encoder=image_encoder,
     )
     plus = IPAdapterConfig(projection="resampler", tokens=16)
