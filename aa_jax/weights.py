@@ -40,16 +40,20 @@ SECTIONS = {
     "resnet": "reference",
     "resnet_projection": "unet",
     "reference_fusion": "unet",
+    "ip_adapter": "ip_adapter",
+    "prompt": "prompt",
+    "pose_controlnet": "unet",
 }
 """The part of `ModelConfig` that describes each network."""
 
 
-_OF_REFERENCE = {
-    "controlnet": ("hint_channels",),
-    "resnet": ("resnet_layers", "resnet_width"),
-    "resnet_projection": ("resnet_width",),
+_BESIDES = {
+    "controlnet": ("reference.hint_channels",),
+    "resnet": ("reference.resnet_layers", "reference.resnet_width"),
+    "resnet_projection": ("reference.resnet_width",),
+    "pose_controlnet": ("pose_guider.block_out_channels",),
 }
-"""Fields of `ReferenceConfig` that describe a network."""
+"""Fields of other parts that describe a network."""
 
 
 class WeightsError(ValueError):
@@ -146,9 +150,11 @@ def differences(
     names = [f"{section}.{field.name}" for field in dataclasses.fields(getattr(a, section))]
     if section == "reference":
         names = []  # the kind names the networks; what they are follows
-    names += [f"reference.{name}" for name in _OF_REFERENCE.get(network, ())]
+    names += _BESIDES.get(network, ())
     if network == "motion_module":
         names = [*(set(names) - {"motion_module.enabled"}), "unet.group_norm_scope"]
+    elif network == "ip_adapter":  # a weight that users set
+        names.remove("ip_adapter.scale")
     elif section == "unet":  # single frames, as in stage 1, know no scope
         names.remove("unet.group_norm_scope")
     return tuple(sorted(n for n in names if field_of(a, n) != field_of(b, n)))

@@ -7,8 +7,8 @@
 One guided sampling step is traced three times with abstract arrays and its products and
 convolutions are counted: as it is here; as the plain graph, without the algebra; and as the graph
 of the public PyTorch implementation (Moore-AnimateAnyone). The same follows with one shortcut
-switched off at a time, for single forward passes, and for training steps. Nothing is compiled, and
-there are no weights. All three graphs compute the same prediction.
+switched off at a time, for single forward passes, for the baseline SD-I2V, and for training steps.
+Nothing is compiled, and there are no weights. All three graphs compute the same prediction.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from aa_jax.kernels import attention as attention_kernels
 from aa_jax.models import animate_anyone, attention, transformer
 from aa_jax.models.autoencoder import Autoencoder
 from aa_jax.training import flops, losses, plan
+from benchmarks import flops_baseline
 
 GUIDANCE_SCALE = 3.5
 
@@ -373,6 +374,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     figures["forward_tflop_per_frame"] = dict(zip(map(str, flags.sizes), forwards, strict=True))
     _table("one forward pass, TFLOP per frame or picture", flags.sizes, forwards)
+    figures["baseline"] = {
+        name: [flops_baseline.count(other, size=s, frames=flags.frames) for s in flags.sizes]
+        for name, other in flops_baseline.models(model).items()
+    }
+    for name, rows in figures["baseline"].items():
+        tera = [{part: x / 1e12 for part, x in row.items()} for row in rows]
+        _table(f"{name}: TFLOP", flags.sizes, tera)
     if flags.training:
         made = [count_training(model, size=s, frames=flags.frames) for s in flags.sizes]
         figures["training"] = dict(zip(map(str, flags.sizes), made, strict=True))

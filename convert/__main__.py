@@ -37,6 +37,7 @@ COMMANDS = {
     "animate-anyone": ("animate_anyone", "a whole model from Moore-AnimateAnyone or MusePose"),
     "controlnet-openpose": ("controlnet", "a Pose Guider's start from the OpenPose ControlNet"),
     "reference-controlnet": ("reference_controlnet", "a ControlNet fed the reference picture"),
+    "sd-i2v": ("sd_i2v", "the baseline SD-I2V: SD 1.x, ControlNet, IP-Adapter and AnimateDiff"),
     "resnet": ("resnet", "ImageNet's ResNet-50, as a source of reference features"),
     "metrics": ("metrics", "the networks of LPIPS, FVD, FID and FID-VID"),
     "pose-models": ("pose_models", "BlazePose's networks, which find poses in videos"),

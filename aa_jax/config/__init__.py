@@ -8,7 +8,7 @@ overrides   how fields are changed on the command line
 """
 
 from aa_jax.config.reading import ConfigError, from_dict
-from aa_jax.config.reference import ReferenceConfig
+from aa_jax.config.reference import IPAdapterConfig, PromptConfig, ReferenceConfig
 from aa_jax.config.run import (
     DataConfig,
     EvalConfig,
@@ -40,6 +40,7 @@ __all__ = [
     "ConfigError",
     "DataConfig",
     "EvalConfig",
+    "IPAdapterConfig",
     "ImageEncoderConfig",
     "InitConfig",
     "MeshConfig",
@@ -47,6 +48,7 @@ __all__ = [
     "MotionModuleConfig",
     "NoiseScheduleConfig",
     "PoseGuiderConfig",
+    "PromptConfig",
     "ReferenceConfig",
     "RunConfig",
     "SamplingConfig",

@@ -10,7 +10,12 @@ import math
 from typing import Literal
 
 from aa_jax.config.reading import ConfigError, require
-from aa_jax.config.reference import VARIANT_NETWORKS, ReferenceConfig
+from aa_jax.config.reference import (
+    VARIANT_NETWORKS,
+    IPAdapterConfig,
+    PromptConfig,
+    ReferenceConfig,
+)
 
 NETWORKS = (
     "vae",
@@ -102,14 +107,22 @@ class MotionModuleConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PoseGuiderConfig:
-    """The light network that turns skeleton pictures into features added after `conv_in`.
+    """What tells the denoising UNet of the skeleton pictures; defaults: the paper's Pose Guider.
 
     Attributes:
-      kind: `paper`: 4x4 convolutions; `controlnet`: the hint encoder Moore-AnimateAnyone uses.
+      kind: `paper`: 4x4 convolutions, added after `conv_in`; `controlnet`: the hint encoder of a
+        ControlNet in their place, as Moore-AnimateAnyone has it; `whole_controlnet`: a ControlNet
+        behind that encoder (network `pose_controlnet`), added to the skips.
+      block_out_channels: widths of the convolutions.
     """
 
-    kind: Literal["paper", "controlnet"] = "paper"
+    kind: Literal["paper", "controlnet", "whole_controlnet"] = "paper"
     block_out_channels: tuple[int, ...] = (16, 32, 64, 128)
+
+    @property
+    def network(self) -> str:
+        """The parameter tree it needs."""
+        return "pose_controlnet" if self.kind == "whole_controlnet" else "pose_guider"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,13 +165,21 @@ class ModelConfig:
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()
     reference: ReferenceConfig = ReferenceConfig()
+    ip_adapter: IPAdapterConfig = IPAdapterConfig()
+    prompt: PromptConfig = PromptConfig()
 
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of the model's parameter trees."""
         motion = ("motion_module",) if self.motion_module.enabled else ()
-        has = {"vae", "denoising_unet", "pose_guider", *motion, *self.reference.networks}
+        pose = self.pose_guider.network
+        has = {"vae", "denoising_unet", pose, *motion, *self.reference.networks}
         return tuple(name for name in ALL_NETWORKS if name in has)
+
+    @property
+    def reads_patches(self) -> bool:
+        """Whether the image encoder gives its penultimate hidden states, not its embedding."""
+        return self.reference.kind == "ip_adapter" and self.ip_adapter.projection == "resampler"
 
     def __post_init__(self) -> None:
         require(
@@ -167,7 +188,8 @@ class ModelConfig:
             f"model.autoencoder.latent_channels={self.autoencoder.latent_channels}",
         )
         require(
-            self.unet.cross_attention_dim == self.image_encoder.projection_dim,
+            self.unet.cross_attention_dim == self.image_encoder.projection_dim
+            or self.reference.kind == "ip_adapter",  # which projects
             f"model.unet.cross_attention_dim={self.unet.cross_attention_dim} must equal "
             f"model.image_encoder.projection_dim={self.image_encoder.projection_dim}",
         )

@@ -36,7 +36,8 @@ class LatentCache:
     Attributes:
       folder: a finished cache.
       split: `train` or `test`.
-      embeds: whether the cached image embeddings hold too: not where the image encoder trains.
+      embeds: whether the cached image embeddings hold too: not where the image encoder trains, or
+        where the model reads its hidden states.
     """
 
     folder: Path
@@ -71,7 +72,7 @@ def find(config: RunConfig, params: Mapping[str, PyTree]) -> LatentCache | None:
     paths = candidates(config)
     if not paths:
         return None
-    embeds = "image_encoder" not in config.train.trainable
+    embeds = _keeps_embeds(config)
     wanted = {
         "vae": fingerprint(params["vae"]),
         "sizes": [list(size) for size in data.sizes],
@@ -128,8 +129,13 @@ def encoding_ahead(
     if "vae" in train.trainable:
         raise ConfigError("data.latents_dtype: must be 'float32' where the VAE trains")
     encoder = FrameEncoder(config.model, params, train.dtype)
-    embeds = "image_encoder" in params and "image_encoder" not in train.trainable
+    embeds = "image_encoder" in params and _keeps_embeds(config)
     return functools.partial(encoder.encode_batch, embeds=embeds)
+
+
+def _keeps_embeds(config: RunConfig) -> bool:
+    """Whether what the image encoder gives is kept: one embedding that does not change."""
+    return "image_encoder" not in config.train.trainable and not config.model.reads_patches
 
 
 def fingerprint(params: PyTree) -> str:

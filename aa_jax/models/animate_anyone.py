@@ -21,10 +21,11 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from aa_jax.config import NETWORKS, ModelConfig
 from aa_jax.config.reference import VARIANT_NETWORKS
+from aa_jax.models import controlnet, pose_control
 from aa_jax.models import reference as reference_lib
-from aa_jax.models.pose_guider import PoseGuider
+from aa_jax.models.pose_control import PoseModel
 from aa_jax.models.reference import Encoded, Picture, ReferenceModel
-from aa_jax.models.unet import DenoisingUNet, ReferenceUNet
+from aa_jax.models.unet import DenoisingUNet, ReferenceUNet, added
 from aa_jax.models.unet_blocks import Remat
 
 Params = Mapping[str, Any]
@@ -36,7 +37,7 @@ class Networks:
 
     denoising_unet: DenoisingUNet
     reference: ReferenceModel
-    pose_guider: PoseGuider
+    pose: PoseModel
 
     @classmethod
     def create(
@@ -52,14 +53,10 @@ class Networks:
                 dtype=dtype,
                 remat=remat,
                 concatenates=config.reference.fusion == "concatenation",
+                decouples=config.reference.kind == "ip_adapter",
             ),
             reference=reference_lib.create(config, dtype=dtype, remat=remat),
-            pose_guider=PoseGuider(
-                config.pose_guider,
-                features=config.unet.block_out_channels[0],
-                downscale_factor=config.autoencoder.downscale_factor,
-                dtype=dtype,
-            ),
+            pose=pose_control.create(config, dtype=dtype, remat=remat),
         )
 
     @property
@@ -102,10 +99,17 @@ def init_params(
         latent = _float32(*latents.shape[1:])
         params["reference_unet"] = ReferenceUNet(unet).lazy_init(keys[1], latent, embeds)["params"]
     if "pose_guider" in trees:
-        params["pose_guider"] = networks.pose_guider.lazy_init(keys[2], pictures)["params"]
-    for name in {"controlnet", "resnet", "resnet_projection"} & set(trees):
-        own_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        params[name] = reference_lib.init_params(own_key, config, name)
+        params["pose_guider"] = networks.pose.encoder.lazy_init(keys[2], pictures)["params"]
+
+    def own_key(name: str) -> PRNGKeyArray:
+        return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+    if "pose_controlnet" in trees:
+        params["pose_controlnet"] = controlnet.init_params(
+            own_key("pose_controlnet"), config, of_pose=True
+        )
+    for name in set(reference_lib.TREES) & set(trees):
+        params[name] = reference_lib.init_params(own_key(name), config, name)
     return {name: params[name] for name in LEARNED if name in params and name in trees}
 
 
@@ -178,7 +182,7 @@ def encode_pose(
     networks: Networks, params: Params, pictures: Float[Array, "b t y x 3"]
 ) -> Float[Array, "b t h w d"]:
     """Pose features of skeleton pictures in 0..1."""
-    return networks.pose_guider.apply({"params": params["pose_guider"]}, pictures)
+    return networks.pose.encode(params, pictures)
 
 
 def predict(
@@ -244,14 +248,14 @@ def predict_conditional(
 ) -> Any:
     """The model's prediction without guidance; arguments as those of `predict` and, in sampling,
     of `predict_guided`."""
+    context = networks.reference.context(params, image_embeds)
+    seen = (noisy_latents, timesteps, context)
     return networks.denoising_unet.apply(
         {"params": denoising_params(params)},
-        noisy_latents,
-        timesteps,
-        image_embeds,
-        pose_features=pose_features,
-        **networks.reference.inputs(
-            params, reference, noisy_latents, timesteps, image_embeds, condition_mask
+        *seen,
+        **_joined(
+            networks.pose.inputs(params, pose_features, *seen),
+            networks.reference.inputs(params, reference, *seen, condition_mask),
         ),
         **deep_features,
     )
@@ -291,16 +295,34 @@ def predict_guided(
     def twice(x: Array) -> Array:
         return jnp.concatenate([x, x])
 
+    context = networks.reference.context(
+        params, jnp.concatenate([jnp.zeros_like(image_embeds), image_embeds])
+    )
+    seen = (noisy_latents, timesteps, context[len(image_embeds) :])
+    if networks.reference.same_context:  # both halves see the same pose, so it is computed once
+        pose = jax.tree.map(twice, networks.pose.inputs(params, pose_features, *seen))
+    else:
+        pose = networks.pose.inputs(
+            params, *map(twice, (pose_features, noisy_latents, timesteps)), context
+        )
     both, deep = networks.denoising_unet.apply(
         {"params": denoising_params(params)},
         twice(noisy_latents),
         twice(timesteps),
-        jnp.concatenate([jnp.zeros_like(image_embeds), image_embeds]),
-        pose_features=twice(pose_features),
-        **networks.reference.inputs(params, reference, noisy_latents, timesteps, image_embeds),
+        context,
+        **_joined(pose, networks.reference.inputs(params, reference, *seen, guided=True)),
         deep=deep,
         return_deep=True,
     )
     unconditional, conditional = jnp.split(both, 2)
     guided = unconditional + guidance_scale * (conditional - unconditional)
     return (guided, deep) if return_deep else guided
+
+
+def _joined(pose: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the denoising UNet from both; the residuals of two ControlNets are added."""
+    both = {**pose, **reference}
+    if "residuals" in pose and "residuals" in reference:
+        pairs = zip(pose["residuals"], reference["residuals"], strict=True)
+        both["residuals"] = tuple(added(x, y) for x, y in pairs)
+    return both

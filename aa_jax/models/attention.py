@@ -90,24 +90,43 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of every frame's tokens to the context tokens of its sample."""
+    """Attention of every frame's tokens to the context tokens of its sample.
+
+    Beside it, another one of the same queries to a picture's tokens, decoupled as in IP-Adapter
+    (arXiv 2308.06721): the two results are added before the output's projection.
+    """
 
     num_heads: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t s c"], context: Float[Array, "b r e"]
+        self,
+        x: Float[Array, "b t s c"],
+        context: Float[Array, "b r e"],
+        image: KeysValues | None = None,
     ) -> Float[Array, "b t s c"]:
+        """Attends.
+
+        Args:
+          x: normed tokens.
+          context: what is projected to keys and values here.
+          image: keys and values of the second attention.
+        """
         frames, _, channels = x.shape[1:]
         q = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_q")(x)
         k = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_k")(context)
         v = nn.Dense(channels, use_bias=False, dtype=self.dtype, name="to_v")(context)
         # All frames of a sample share its keys, so they are one sequence of queries.
         q = rearrange(q, "b t s (n d) -> b (t s) n d", n=self.num_heads)
-        k, v = (rearrange(y, "b r (n d) -> b r n d", n=self.num_heads) for y in (k, v))
-        out = rearrange(attention(q, k, v), "b (t s) n d -> b t s (n d)", t=frames)
+        out = attention(q, *map(self._by_head, (k, v)))
+        if image is not None:
+            out = out + attention(q, *(self._by_head(y.astype(q.dtype)) for y in image))
+        out = rearrange(out, "b (t s) n d -> b t s (n d)", t=frames)
         return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
+
+    def _by_head(self, x: Array) -> Array:
+        return rearrange(x, "b r (n d) -> b r n d", n=self.num_heads)
 
 
 class SingleTokenCrossAttention(nn.Module):

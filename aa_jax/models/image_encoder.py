@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
-from aa_jax.config import ImageEncoderConfig
+from aa_jax.config import ImageEncoderConfig, ModelConfig
 
 CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
@@ -27,10 +27,17 @@ class ImageEncoder:
     Attributes:
       config: the architecture.
       dtype: of the computation; results are float32.
+      patches: `encode` gives the penultimate hidden states (`ModelConfig.reads_patches`).
     """
 
     config: ImageEncoderConfig
     dtype: Any = jnp.float32
+    patches: bool = False
+
+    @classmethod
+    def of(cls, model: ModelConfig, dtype: Any = jnp.float32) -> "ImageEncoder":
+        """That of a model, which gives what its kind of reference reads."""
+        return cls(model.image_encoder, dtype, model.reads_patches)
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """Random float32 parameters: `vision_model` and `visual_projection`."""
@@ -47,17 +54,22 @@ class ImageEncoder:
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return jax.jit(init)(key)
 
-    def encode(self, params: PyTree, pixels: Float[Array, "b s s 3"]) -> Float[Array, "b 1 d"]:
+    def encode(self, params: PyTree, pixels: Float[Array, "b s s 3"]) -> Float[Array, "b n d"]:
         """Embeddings as a context of one token: the projected, post-layernormed class token.
+
+        With `patches` what the last layer reads instead: class token first, then one per patch.
 
         Args:
           params: tree of `init_params`.
           pixels: [b, image_size, image_size, 3] from `preprocess`.
 
         Returns:
-          [b, 1, projection_dim].
+          [b, 1, projection_dim], or [b, 1 + patches, hidden_size].
         """
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            if self.patches:
+                states = self._tower(params, pixels, output_hidden_states=True).hidden_states
+                return states[-2].astype(jnp.float32)
             pooled = self._tower(params, pixels).pooler_output
             kernel = params["visual_projection"]["kernel"]
             embeds = pooled.astype(self.dtype) @ kernel.astype(self.dtype)
@@ -70,9 +82,10 @@ class ImageEncoder:
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return self._tower(params, pixels).last_hidden_state.astype(jnp.float32)
 
-    def _tower(self, params, pixels):
+    def _tower(self, params, pixels, **settings):
         tower = {"params": {"vision_model": params["vision_model"]}}
-        return _module(self.config, self.dtype).apply(tower, pixels.astype(self.dtype))
+        module = _module(self.config, self.dtype)
+        return module.apply(tower, pixels.astype(self.dtype), **settings)
 
 
 def no_embeds(config: ImageEncoderConfig, count: int) -> Float[Array, "b 1 d"]:

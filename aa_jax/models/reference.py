@@ -1,9 +1,10 @@
 """What tells the denoising UNet of the reference picture: one small interface, a class per kind.
 
-A kind does two things, and nothing else of the model knows which one it is:
+A kind does three things, and nothing else of the model knows which one it is:
 
+- `context`: what cross-attention sees.
 - `encode`: what the picture gives, once per clip or video: a tree of arrays [b, ...], or None.
-- `inputs`: what of the denoising UNet's arguments follows from that at one step.
+- `inputs`: what else of the denoising UNet's arguments follows from that at one step.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray, PyTree
 
 from aa_jax.config import ModelConfig
-from aa_jax.kernels import sharding
-from aa_jax.models import controlnet
-from aa_jax.models.attention import KeysValues
+from aa_jax.models import controlnet, ip_adapter
 from aa_jax.models.controlnet import ControlNet
 from aa_jax.models.image_resnet import EXPANSION, ImageResNet, Projection
+from aa_jax.models.ip_adapter import ImagePrompt
+from aa_jax.models.reference_features import multiply_reference, project_reference
 from aa_jax.models.unet import Features, ReferenceUNet
 from aa_jax.models.unet_blocks import Reference, Remat
 
@@ -36,7 +37,7 @@ class Picture:
     """The reference, in the forms that kinds may ask for (`ReferenceConfig.reads_...`).
 
     Attributes:
-      image_embeds: what the denoising UNet's cross-attention sees.
+      image_embeds: what the image encoder gives, or zeros.
       latents: of the VAE; None where they are not read.
       pixels: RGB in 0..1 at the video's size; None where they are not read.
     """
@@ -47,7 +48,22 @@ class Picture:
 
 
 class ReferenceModel(Protocol):
-    """A kind of reference."""
+    """A kind of reference.
+
+    Attributes:
+      same_context: whether cross-attention sees the same whatever the picture.
+    """
+
+    same_context: bool
+
+    def context(self, params: Params, image_embeds: Float[Array, "b s d"]) -> Float[Array, "b n e"]:
+        """What cross-attention sees.
+
+        Args:
+          params: all trees of the model.
+          image_embeds: the pictures', zeros of samples that must not see theirs.
+        """
+        ...
 
     def encode(
         self, params: Params, picture: Picture, storage_dtype: DTypeLike | None = None
@@ -67,8 +83,10 @@ class ReferenceModel(Protocol):
         encoded: Encoded,
         latents: Float[Array, "r t h w c"],
         timesteps: Num[Array, " r"],
-        image_embeds: Float[Array, "r s d"],
+        context: Float[Array, "r s d"],
         mask: Bool[Array, " r"] | None = None,
+        *,
+        guided: bool = False,
     ) -> dict[str, Any]:
         """Arguments of `DenoisingUNet` at one step.
 
@@ -77,14 +95,25 @@ class ReferenceModel(Protocol):
           encoded: what `encode` returned for these samples.
           latents: noisy latents of the samples that see their reference.
           timesteps: theirs.
-          image_embeds: theirs.
+          context: theirs.
           mask: False for those that must not see it after all.
+          guided: as many unconditional samples go before them, the first half of guidance.
         """
         ...
 
 
+class _SeesEmbedding:
+    """Cross-attention sees the image embedding."""
+
+    same_context = False
+
+    def context(self, params: Params, image_embeds: Float[Array, "b s d"]) -> Array:
+        del params
+        return image_embeds
+
+
 @dataclasses.dataclass(frozen=True)
-class FeatureReference:
+class FeatureReference(_SeesEmbedding):
     """Features for every transformer block, which they reach by attention or concatenation.
 
     Attributes:
@@ -111,14 +140,14 @@ class FeatureReference:
         )
 
     def inputs(
-        self, params, encoded: Reference, latents, timesteps, image_embeds, mask=None
+        self, params, encoded: Reference, latents, timesteps, context, mask=None, *, guided=False
     ) -> dict[str, Any]:
-        del params, latents, timesteps, image_embeds
+        del params, latents, timesteps, context, guided
         return {"reference": encoded, "reference_mask": mask}
 
 
 @dataclasses.dataclass(frozen=True)
-class ControlReference:
+class ControlReference(_SeesEmbedding):
     """A ControlNet whose hint is the picture; it runs at every step, on every frame."""
 
     network: ControlNet
@@ -126,16 +155,17 @@ class ControlReference:
 
     def encode(
         self, params: Params, picture: Picture, storage_dtype: DTypeLike | None = None
-    ) -> Float[Array, "b h w d"]:
+    ) -> Float[Array, "b 1 h w d"]:
         del storage_dtype  # no features of a ReferenceNet
         tree = params["controlnet"][controlnet.HINT_ENCODER]
-        return self.hint_encoder.apply({"params": tree}, picture.pixels[:, None])[:, 0]
+        return self.hint_encoder.apply({"params": tree}, picture.pixels[:, None])
 
     def inputs(
-        self, params, encoded: Array, latents, timesteps, image_embeds, mask=None
+        self, params, encoded: Array, latents, timesteps, context, mask=None, *, guided=False
     ) -> dict[str, Any]:
+        del guided
         residuals = self.network.apply(
-            {"params": params["controlnet"]}, latents, timesteps, image_embeds, encoded
+            {"params": params["controlnet"]}, latents, timesteps, context, encoded
         )
         if mask is not None:
             residuals = tuple(jnp.where(mask.reshape(-1, 1, 1, 1, 1), x, 0) for x in residuals)
@@ -143,16 +173,16 @@ class ControlReference:
 
 
 @dataclasses.dataclass(frozen=True)
-class NoReference:
+class NoReference(_SeesEmbedding):
     """Nothing beside the image embedding, where the model has one."""
 
     def encode(self, params, picture, storage_dtype=None) -> None:
         del params, picture, storage_dtype
 
     def inputs(
-        self, params, encoded: None, latents, timesteps, image_embeds, mask=None
+        self, params, encoded: None, latents, timesteps, context, mask=None, *, guided=False
     ) -> dict[str, Any]:
-        del params, encoded, latents, timesteps, image_embeds, mask
+        del params, encoded, latents, timesteps, context, mask, guided
         return {}
 
 
@@ -161,9 +191,11 @@ def create(config: ModelConfig, *, dtype: DTypeLike, remat: Remat) -> ReferenceM
     reference = config.reference
     if reference.kind in ("controlnet", "clip_controlnet"):
         return ControlReference(
-            control_net(config, dtype=dtype, remat=remat),
+            controlnet.create(config.unet, dtype=dtype, remat=remat),
             controlnet.hint_encoder(config, dtype),
         )
+    if reference.kind == "ip_adapter":
+        return ImagePrompt(config, dtype)
     if not reference.has_features:
         return NoReference()
     concatenates = reference.fusion == "concatenation"
@@ -176,14 +208,6 @@ def create(config: ModelConfig, *, dtype: DTypeLike, remat: Remat) -> ReferenceM
         return unet.apply(tree, picture.latents, picture.image_embeds)
 
     return FeatureReference(features, concatenates, dtype, unet)
-
-
-def control_net(
-    config: ModelConfig, *, dtype: DTypeLike = jnp.float32, remat: Remat = "none"
-) -> ControlNet:
-    """The ControlNet of a model, which knows no clips: its frames are independent."""
-    unet = dataclasses.replace(config.unet, group_norm_scope="per_frame")
-    return ControlNet(unet, dtype=dtype, remat=remat)
 
 
 def _resnet(config: ModelConfig, dtype: DTypeLike) -> tuple[ImageResNet, Projection]:
@@ -206,89 +230,25 @@ def _resnet_features(
     return features
 
 
-# --- from features to what transformer blocks read ------------------------------------------------
-
-
-def project_reference(
-    denoising_params: Params,
-    features: Features,
-    dtype: DTypeLike = jnp.float32,
-    *,
-    storage_dtype: DTypeLike | None = None,
-) -> Reference:
-    """Keys and values of the reference, with the denoising UNet's own projections.
-
-    They are the same for all frames and timesteps, so once per clip or video is enough.
-
-    Args:
-      denoising_params: parameters of `DenoisingUNet`.
-      features: tokens by the path of every transformer block.
-      dtype: compute dtype.
-      storage_dtype: dtype the features are rounded through first; Moore-AnimateAnyone keeps them
-        as float16.
-    """
-
-    def project(path: str, x: Array) -> KeysValues:
-        block = _at(denoising_params, path)["attn1"]
-        x = _rounded(x, storage_dtype).astype(dtype)
-        return tuple(
-            sharding.constrain(x @ block[name]["kernel"].astype(dtype), *sharding.TOKENS)
-            for name in ("to_k", "to_v")
-        )
-
-    return {path: project(path, x) for path, x in features.items()}
-
-
-def multiply_reference(
-    fusion_params: Params,
-    features: Features,
-    dtype: DTypeLike = jnp.float32,
-    *,
-    storage_dtype: DTypeLike | None = None,
-) -> Reference:
-    """The features' part of the 1x1 convolutions of `Concatenation`; arguments as above."""
-
-    def multiply(path: str, x: Array) -> Array:
-        block = _at(fusion_params, path.rpartition("/")[0])["reference_fusion"]
-        kernel = block["kernel"][0, 0, x.shape[-1] :].astype(dtype)
-        x = _rounded(x, storage_dtype).astype(dtype)
-        return sharding.constrain(x @ kernel, *sharding.TOKENS)
-
-    return {path: multiply(path, x) for path, x in features.items()}
-
-
-def _at(tree: Params, path: str) -> Params:
-    for name in path.split("/"):
-        tree = tree[name]
-    return tree
-
-
-def _rounded(x: Array, dtype: DTypeLike | None) -> Array:
-    return x if dtype is None else x.astype(dtype)
-
-
 # --- parameters -----------------------------------------------------------------------------------
+
+TREES = ("controlnet", "resnet", "resnet_projection", "ip_adapter", "prompt")
+"""Parameter trees of kinds of reference that no other network shares."""
 
 
 def init_params(key: PRNGKeyArray, config: ModelConfig, tree: str) -> dict[str, Any]:
-    """Random parameters of `controlnet`, `resnet` or `resnet_projection`, whatever the kind."""
+    """Random parameters of one of `TREES`, whatever the kind."""
+    if tree == "controlnet":
+        return controlnet.init_params(key, config, of_pose=False)
+    if tree == "ip_adapter":
+        return ip_adapter.init_params(key, config)
+    if tree == "prompt":
+        shape = (config.prompt.tokens, config.unet.cross_attention_dim)
+        return {"embeds": jax.random.normal(key, shape)}  # about what a text encoder ends in
     unet, factor = config.unet, config.autoencoder.downscale_factor
     size = 2 ** (len(unet.block_out_channels) - 1)
     # A picture of one feature at least in the ResNet's last stage.
     picture = _float32(1, max(size * factor, 32), max(size * factor, 32), 3)
-    if tree == "controlnet":
-        keys = jax.random.split(key)
-        hint = _float32(1, size, size, unet.block_out_channels[0])
-        arguments = (
-            _float32(1, 1, size, size, unet.in_channels),
-            _float32(1),
-            _float32(1, 1, unet.cross_attention_dim),
-            hint,
-        )
-        params = control_net(config).lazy_init(keys[0], *arguments)["params"]
-        pictures = _float32(1, 1, size * factor, size * factor, 3)
-        encoder = controlnet.hint_encoder(config).lazy_init(keys[1], pictures)["params"]
-        return {**params, controlnet.HINT_ENCODER: encoder}
     network, projection = _resnet(config, jnp.float32)
     if tree == "resnet":
         return network.lazy_init(key, picture)["params"]

@@ -53,10 +53,13 @@ def to_path(key: str, ndim: int) -> tuple[str, ...]:
             raise ValueError(f"{key}: unexpected index {name}")
     if leaf == "weight":
         leaf = "scale" if ndim == 1 else "kernel"
-    elif leaf != "bias":
+    elif leaf not in ("bias", *_ALONE):
         raise ValueError(f"{key}: neither weight nor bias")
     return (*path, leaf)
 
+
+_ALONE = ("latents", "embeds")
+"""Parameters that are no layer's."""
 
 LEAVES = {
     "kernel": "weight",
@@ -64,6 +67,7 @@ LEAVES = {
     "embedding": "weight",
     "bias": "bias",
     "class_embedding": "class_embedding",
+    **{name: name for name in _ALONE},
 }
 """PyTorch's names of our leaves."""
 

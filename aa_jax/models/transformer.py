@@ -27,11 +27,14 @@ class BasicTransformerBlock(nn.Module):
     Attributes:
       single_token_shortcut: skip the queries and keys of cross-attention when the context is one
         token, whose softmax is constant; exact. False computes them all the same.
+      decouples: the reference is read by an attention beside the cross-attention
+        (`CrossAttention`) instead of the self-attention.
     """
 
     num_heads: int
     dtype: DTypeLike = jnp.float32
     single_token_shortcut: bool = True
+    decouples: bool = False
 
     @nn.compact
     def __call__(
@@ -42,16 +45,20 @@ class BasicTransformerBlock(nn.Module):
         reference_mask: Bool[Array, " r"] | None = None,
     ) -> tuple[Float[Array, "b t s c"], Float[Array, "b t s c"]]:
         """Returns the new tokens, and the output of norm1: what a ReferenceNet hands over."""
+        image = None
+        if self.decouples:
+            reference, image = None, reference
         normed = LayerNorm(name="norm1")(x)
         x = x + SelfAttention(self.num_heads, dtype=self.dtype, name="attn1")(
             normed, reference, reference_mask
         )
         # Initialisation always takes the plain path, so that the parameters never differ.
-        if self.single_token_shortcut and context.shape[1] == 1 and not self.is_initializing():
+        one_key = context.shape[1] == 1 and image is None
+        if self.single_token_shortcut and one_key and not self.is_initializing():
             x = x + SingleTokenCrossAttention(x.shape[-1], dtype=self.dtype, name="attn2")(context)
         else:
             x = x + CrossAttention(self.num_heads, dtype=self.dtype, name="attn2")(
-                LayerNorm(name="norm2")(x), context
+                LayerNorm(name="norm2")(x), context, image
             )
         return x + FeedForward(dtype=self.dtype, name="ff")(LayerNorm(name="norm3")(x)), normed
 
@@ -60,8 +67,8 @@ class Concatenation(nn.Module):
     """Tokens and the reference's features, concatenated on channels, and a 1x1 convolution back.
 
     The convolution of a concatenation is the sum of two products. That of the features is the same
-    for all frames and timesteps, so `aa_jax.models.reference` computes it once per clip or video.
-    Starts as the identity on the tokens. A sample without reference has features of zero.
+    for all frames and timesteps, so `aa_jax.models.reference_features` computes it once per clip or
+    video. Starts as the identity on the tokens. A sample without reference has features of zero.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -108,6 +115,7 @@ class Transformer2D(nn.Module):
     Attributes:
       concatenates: the reference's features are concatenated to the tokens on channels
         (`Concatenation`) instead of being keys and values of the block's self-attention.
+      decouples: see `BasicTransformerBlock`.
     """
 
     num_heads: int
@@ -115,6 +123,7 @@ class Transformer2D(nn.Module):
     dtype: DTypeLike = jnp.float32
     single_token_shortcut: bool = True
     concatenates: bool = False
+    decouples: bool = False
 
     @nn.compact
     def __call__(
@@ -143,6 +152,7 @@ class Transformer2D(nn.Module):
             self.num_heads,
             dtype=self.dtype,
             single_token_shortcut=self.single_token_shortcut,
+            decouples=self.decouples,
             name="transformer_blocks_0",
         )(rearrange(y, "b t h w c -> b t (h w) c"), context, reference, reference_mask)
         y = rearrange(y, "b t (h w) c -> b t h w c", h=height)

@@ -61,6 +61,7 @@ class UNet(nn.Module):
         everything inside them.
       single_token_shortcut: see `BasicTransformerBlock`.
       concatenates: see `Transformer2D`.
+      decouples: see `BasicTransformerBlock`.
     """
 
     config: UNetConfig
@@ -69,12 +70,13 @@ class UNet(nn.Module):
     remat: Remat = "none"
     single_token_shortcut: bool = True
     concatenates: bool = False
+    decouples: bool = False
 
     @property
     def _shared(self) -> tuple:
         return (
             self.config, self.motion, self.dtype, self.remat, self.single_token_shortcut,
-            self.concatenates,
+            self.concatenates, self.decouples,
         )  # fmt: skip
 
     def embed(self, timesteps: Num[Array, " b"]) -> Float[Array, "b e"]:
@@ -157,14 +159,14 @@ class UNet(nn.Module):
         )
         if residuals is not None:
             # Shallow layers have the first skips only.
-            skips = [_added(skip, y) for skip, y in zip(skips, residuals[:-1], strict=not shallow)]
+            skips = [added(skip, y) for skip, y in zip(skips, residuals[:-1], strict=not shallow)]
         if shallow:
             x = deep
         else:
             x, new = self.middle(x, embedding, context, reference, reference_mask)
             tokens |= new
             if residuals is not None:
-                x = _added(x, residuals[-1])
+                x = added(x, residuals[-1])
 
         for i in (levels - 1,) if shallow else range(levels):
             name, count = f"up_blocks_{i}", config.layers_per_block + 1
@@ -206,7 +208,7 @@ class DenoisingUNet(UNet):
             samples. The last r samples of the batch read them; the first b - r (the unconditional
             ones of classifier-free guidance) do plain self-attention.
           reference_mask: False for those of the r samples that must not see their reference.
-          residuals: of a ControlNet, for the last r samples as well.
+          residuals: of ControlNets, for the last r samples as well.
           deep: deep features of another timestep nearby, instead of which only the shallowest
             layers are computed (DeepCache, arXiv 2312.00858): an approximation.
           return_deep: return the deep features as well.
@@ -248,8 +250,8 @@ def _below(reference: Reference | None, name: str) -> Reference | None:
     return {k.removeprefix(prefix): v for k, v in reference.items() if k.startswith(prefix)}
 
 
-def _added(x: Array, residual: Array) -> Array:
-    """The sum, in the last samples where the residual has fewer."""
+def added(x: Float[Array, "b t h w c"], residual: Float[Array, "r t h w c"]) -> Array:
+    """The sum, in the last r samples."""
     plain = x.shape[0] - residual.shape[0]
     total = x[plain:] + residual.astype(x.dtype)
     return jnp.concatenate([x[:plain], total]) if plain else total

@@ -23,7 +23,8 @@ from aa_jax.models.transformer import Transformer2D
 Remat = Literal["none", "blocks", "full"]
 Reference = dict[str, KeysValues | Float[Array, "b s c"]]
 """What every transformer block reads of the reference picture, by the block's parameter path: keys
-and values for its self-attention, or what is added where features are concatenated."""
+and values for its self-attention or, decoupled, for its cross-attention, or what is added where
+features are concatenated."""
 SHALLOW_LAYERS = 2
 """Layers of the last up block that are computed anew where deep features are given: those joined by
 the first layer's skip and by `conv_in`'s."""
@@ -38,6 +39,7 @@ class _Block(nn.Module):
     remat: Remat
     single_token_shortcut: bool
     concatenates: bool
+    decouples: bool
 
     def resnet(self, i: int, features: int, x: Array, time_embedding: Array) -> Array:
         x = self._remat(ResnetBlock)(
@@ -64,6 +66,7 @@ class _Block(nn.Module):
             dtype=self.dtype,
             single_token_shortcut=self.single_token_shortcut,
             concatenates=self.concatenates,
+            decouples=self.decouples,
             name=f"attentions_{i}",
         )(x, context, None if reference is None else reference[path], reference_mask)
         return sharding.constrain(x, *sharding.CLIP), {path: tokens}

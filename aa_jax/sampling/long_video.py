@@ -189,7 +189,7 @@ def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 def denoise(
     pipeline: Pipeline,
     params: PyTree,
-    image_embeds: Float[jax.Array, "1 1 d"],
+    image_embeds: Float[jax.Array, "1 s d"],
     reference: Encoded,
     poses: PoseFeatures | Skeletons,
     latents: Float[np.ndarray, "t h w c"],
@@ -208,7 +208,7 @@ def denoise(
 def denoise_in_place(
     pipeline: Pipeline,
     params: PyTree,
-    image_embeds: Float[jax.Array, "1 1 d"],
+    image_embeds: Float[jax.Array, "1 s d"],
     reference: Encoded,
     poses: PoseFeatures | Skeletons,
     latents: Float[np.ndarray, "t h w c"],

@@ -47,13 +47,13 @@ class Conditions(NamedTuple):
     """Everything the denoising UNet sees beside the latents; constant over the denoising loop.
 
     Attributes:
-      image_embeds: [b, 1, d].
+      image_embeds: [b, s, d].
       reference: what the reference pictures give the denoising UNet; the paper's ReferenceNet:
         keys and values by transformer block.
       pose_features: [b, t, h, w, d] at latent resolution.
     """
 
-    image_embeds: Float[Array, "b 1 d"]
+    image_embeds: Float[Array, "b s d"]
     reference: Encoded
     pose_features: Float[Array, "b t h w d"]
 
@@ -275,7 +275,7 @@ def encode_reference(
     params: PyTree,
     references: UInt8[Array, "b h w 3"],
     clip_pixels: Float[Array, "b s s 3"],
-) -> tuple[Float[Array, "b 1 d"], Encoded]:
+) -> tuple[Float[Array, "b s d"], Encoded]:
     """Image embeddings, and what else pictures prepared as for `Pipeline.encode` give."""
     model, dtype = pipeline.model, pipeline.dtype
     networks = animate_anyone.Networks.create(model, dtype=dtype)
@@ -283,7 +283,7 @@ def encode_reference(
     if model.reference.reads_latents:
         latents = Autoencoder(model.autoencoder, dtype).encode(params["vae"], to_unit(references))
     if model.reference.has_embedding:
-        encoder = ImageEncoder(model.image_encoder, dtype)
+        encoder = ImageEncoder.of(model, dtype)
         image_embeds = encoder.encode(params["image_encoder"], clip_pixels)
     else:
         image_embeds = no_embeds(model.image_encoder, len(references))

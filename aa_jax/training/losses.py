@@ -156,11 +156,11 @@ def _make_encode(
     Returns:
       Mean and log-variance of the targets' unscaled latents [b, t, h, w, c], mean of the
       reference's [b, h, w, c] or None where the model does not read them, and the reference's image
-      embeddings [b, 1, d], zeros where the model has none; all float32.
+      embeddings [b, s, d], zeros where the model has none; all float32.
     """
     model, dtype = config.model, jnp.dtype(config.train.dtype)
     vae = Autoencoder(model.autoencoder, dtype)
-    image_encoder = ImageEncoder(model.image_encoder, dtype)
+    image_encoder = ImageEncoder.of(model, dtype)
 
     def embed(params: PyTree, batch: Batch) -> Array:
         if not model.reference.has_embedding:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from aa_jax import weights
 from aa_jax.config import ALL_NETWORKS, ConfigError, RunConfig
-from aa_jax.models import controlnet
+from aa_jax.models import controlnet, ip_adapter
 from aa_jax.training import distributed, step
 
 
@@ -33,7 +33,8 @@ def check_trainable(config: RunConfig) -> None:
 def initial_params(config: RunConfig, only: Collection[str] = ALL_NETWORKS) -> dict[str, Any]:
     """Parameters before the first step: `config.init`'s, and random ones for the other networks.
 
-    A ControlNet that is not there starts as a copy of the denoising UNet that is.
+    A ControlNet that is not there starts as a copy of the denoising UNet that is, an IP-Adapter
+    with the keys and values of its prompt.
 
     Args:
       only: leave out the networks not named here; those named come to the same numbers.
@@ -58,11 +59,20 @@ def initial_params(config: RunConfig, only: Collection[str] = ALL_NETWORKS) -> d
     distributed.say(f"{', '.join(missing)}: from random numbers")
     key = step.example_keys(config.seed, "init", jnp.int32(0), jnp.zeros(1, jnp.uint32))[0]
     made = weights.init_params(key, config.model, missing)
-    if "controlnet" in made and "denoising_unet" in loaded:
-        distributed.say("controlnet starts as a copy of the denoising UNet's way down")
-        start = controlnet.with_encoder_of(made["controlnet"], loaded["denoising_unet"])
-        made["controlnet"] = start
+    if "denoising_unet" in loaded:
+        for name, (copy, what) in _STARTS.items():
+            if name in made:
+                distributed.say(f"{name} starts as a copy of the denoising UNet's {what}")
+                made[name] = copy(made[name], loaded["denoising_unet"])
     return loaded | made
+
+
+_STARTS = {
+    "controlnet": (controlnet.with_encoder_of, "way down"),
+    "pose_controlnet": (controlnet.with_encoder_of, "way down"),
+    "ip_adapter": (ip_adapter.with_projections_of, "projections of the prompt"),
+}
+"""What networks copy of a denoising UNet, where one is given and they are not."""
 
 
 def _check_frozen(config: RunConfig, missing: list[str]) -> None:

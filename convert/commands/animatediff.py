@@ -76,8 +76,7 @@ def run(flags: argparse.Namespace) -> int:
     rest = options.remaining(flags.output, [network])
     unet = base.unet
     if flags.architecture is None:
-        v1 = (section.max_positions, section.mid_block) == (24, False)
-        unet = dataclasses.replace(unet, group_norm_scope="over_frames" if v1 else "per_frame")
+        unet = dataclasses.replace(unet, group_norm_scope=motion.group_norm_scope(section))
     config = dataclasses.replace(
         config,
         model=assembly.model_with(config.model, rest, unet=unet, motion_module=section),

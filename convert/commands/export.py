@@ -17,7 +17,7 @@ from aa_jax.config import ModelConfig
 from aa_jax.models import torch_names
 from aa_jax.models.motion_module import position_table
 from convert import ConvertError
-from convert.reading import spelling, training_runs
+from convert.reading import ip_adapter, prompt, spelling, training_runs
 from convert.reading.sources import open_source
 from convert.reading.tensors import Tensor
 from convert.writing import assembly, folders, transfer, writer
@@ -29,7 +29,8 @@ Writes a weights directory, or the newest checkpoint of a training run, as PyTor
 Moore-AnimateAnyone loads them, with sd-vae-ft-mse/ and image_encoder/ beside them.
 --layout diffusers: a folder per network, of UNet2DConditionModel (reference_unet/ without its
 output layers), AutoencoderKL, CLIPVisionModelWithProjection, MotionAdapter and, where there is one,
-ControlNetModel, and scheduler/. Networks that diffusers has no class for are .pth files.
+ControlNetModel, and scheduler/. An IP-Adapter is ip_adapter.safetensors under its public names, an
+encoded prompt prompt.safetensors; other networks that diffusers has no class for are .pth files.
 
 Our config.json goes along, so that `convert animate-anyone` gives back the same directory, bit for
 bit.
@@ -51,6 +52,7 @@ _FOLDERS = {
         "motion_module": "motion_adapter",
         "pose_guider": "pose_guider",
         "controlnet": "controlnet",
+        "pose_controlnet": "pose_controlnet",
     },
 }
 
@@ -158,6 +160,10 @@ def _write(
     config: weights.WeightsConfig,
     layout: str,
 ) -> Path:
+    if name in _FILES:
+        path = folder / f"{name}.safetensors"
+        writer.write_safetensors(path, _FILES[name](state, config.model), metadata={"format": "pt"})
+        return path
     place = _FOLDERS[layout].get(name)
     if place is None:
         path = folder / f"{name}.pth"
@@ -172,13 +178,25 @@ def _write(
         "denoising_unet": lambda: folders.unet(config.model.unet),
         "motion_module": lambda: folders.motion_adapter(config.model),
         "pose_guider": lambda: dataclasses.asdict(config.model.pose_guider),
-        "controlnet": lambda: folders.controlnet(config.model),
+        "controlnet": lambda: folders.controlnet(
+            config.model, config.model.reference.hint_channels
+        ),
+        "pose_controlnet": lambda: folders.controlnet(
+            config.model, config.model.pose_guider.block_out_channels
+        ),
     }[name]()
     _write_json(folder / place, "config.json", values)
     stem = "model" if name == "image_encoder" else "diffusion_pytorch_model"
     path = folder / place / f"{stem}.safetensors"
     writer.write_safetensors(path, state, metadata={"format": "pt"})
     return path
+
+
+_FILES = {
+    "ip_adapter": lambda state, model: ip_adapter.public(state, model.unet),
+    "prompt": lambda state, model: prompt.public(state),
+}
+"""Tensors of networks that are a file of their own in every layout."""
 
 
 def save_pickled(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -33,6 +33,8 @@ class Family:
 _SD = "stable-diffusion FILE --output DIR"
 _MOTION = "animatediff FILE --output DIR"
 _MOORE = "animate-anyone FOLDER --output DIR"
+_SD_I2V = "sd-i2v --{} FILE --output DIR"
+_FACES = "it sees a face alone; ip-adapter_sd15 and ip-adapter-plus_sd15 see the whole picture"
 _SD_ONLY = "only Stable Diffusion 1.x has the UNet of Animate Anyone"
 
 UNKNOWN = Family("unknown", "unknown", refused="no family of weights this project knows")
@@ -123,6 +125,26 @@ def _stable_diffusion(context: int, channels: int, form: str) -> Family:
         )
     name = "sd1-ldm" if form == "single file" else "sd1-unet"
     return Family(name, f"Stable Diffusion 1.x, {form}", _SD)
+
+
+def _ip_adapter(tensors: Tensors) -> Family | None:
+    if not (has(tensors, r"^image_proj\.") and has(tensors, r"^ip_adapter\.\d+\.to_k_ip\.")):
+        return None
+    if has(tensors, r"^ip_adapter\.\d+\.to_\w+_lora\.|^image_proj\.perceiver_resampler\."):
+        return Family("ip-adapter-face-id", "IP-Adapter FaceID", refused=_FACES)
+    if has(tensors, r"^image_proj\.proj\.\d"):
+        return Family("ip-adapter-full", "IP-Adapter full-face or FaceID", refused=_FACES)
+    context = {width(tensors, key, 1) for key in tensors if key.endswith(".to_k_ip.weight")}
+    if context == {2048}:
+        return Family("ip-adapter-sdxl", "IP-Adapter for SDXL", refused=_SD_ONLY)
+    plus = " Plus" if "image_proj.latents" in tensors else ""
+    return Family("ip-adapter", f"IP-Adapter{plus} for SD 1.x", _SD_I2V.format("ip-adapter"))
+
+
+def _prompt(tensors: Tensors) -> Family | None:
+    if set(tensors) != {"prompt_embeds"}:
+        return None
+    return Family("prompt", "encoding of a prompt", _SD_I2V.format("prompt"))
 
 
 def _lora(tensors: Tensors) -> Family | None:
@@ -245,7 +267,7 @@ def _clip(tensors: Tensors) -> Family | None:
             )
         return Family("clip", f"CLIP {form}", "image-encoder FILE --output DIR")
     if has(tensors, r"^text_model\."):
-        return Family("clip-text", "CLIP text encoder", refused="Animate Anyone reads no text")
+        return Family("clip-text", "CLIP text encoder", _SD_I2V.format("prompt"))
     return None
 
 
@@ -265,6 +287,8 @@ def _vae(tensors: Tensors) -> Family | None:
 
 _RECOGNISERS: tuple[Callable[[Tensors], Family | None], ...] = (
     _single_file,
+    _ip_adapter,
+    _prompt,
     _lora,
     _control_net,
     _resnet,

@@ -43,6 +43,15 @@ def architecture(source: Source, base: MotionModuleConfig) -> MotionModuleConfig
     )
 
 
+def group_norm_scope(config: MotionModuleConfig) -> str:
+    """`model.unet.group_norm_scope` of the UNet that motion modules were trained in.
+
+    AnimateDiff v1 pooled the statistics of GroupNorm over all frames of a clip.
+    """
+    v1 = (config.max_positions, config.mid_block) == (24, False)
+    return "over_frames" if v1 else "per_frame"
+
+
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     found = {
         int(match[1])

@@ -61,6 +61,9 @@ PLAIN_GLOBALS = {
 NESTS = ("state_dict", "model_state_dict", "model", "module")
 """Entries under which a checkpoint may keep its weights."""
 
+GROUPS = ("image_proj", "ip_adapter")
+"""Entries that group an IP-Adapter's weights."""
+
 
 class _Inert:
     """Stands where a checkpoint names one of `INERT_GLOBALS`; takes anything, does nothing."""
@@ -118,7 +121,7 @@ def _state_dict(path: Path, loaded: Any, torch: Any) -> tuple[dict[str, Any], di
         left_out |= {str(name): "training state" for name in loaded if name != nest}
         loaded = loaded[nest]
     state = {}
-    for name, value in loaded.items():
+    for name, value in _ungrouped(loaded).items():
         if isinstance(name, str) and isinstance(value, torch.Tensor):
             state[name] = value
         else:
@@ -126,6 +129,17 @@ def _state_dict(path: Path, loaded: Any, torch: Any) -> tuple[dict[str, Any], di
     if not state:
         raise ConvertError(f"{path}: holds no named tensors")
     return state, left_out
+
+
+def _ungrouped(loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"image_proj": {"norm.bias": x}}` as `{"image_proj.norm.bias": x}`."""
+    out: dict[str, Any] = {}
+    for name, value in loaded.items():
+        if name in GROUPS and isinstance(value, Mapping):
+            out |= {f"{name}.{key}": x for key, x in value.items()}
+        else:
+            out[name] = value
+    return out
 
 
 def _tensor(path: Path, name: str, tensor: Any) -> Tensor:

@@ -4,10 +4,12 @@ Facts of these projects' own configuration files; the file a fact stands in is n
 """
 
 from aa_jax.config import (
+    ImageEncoderConfig,
     ModelConfig,
     MotionModuleConfig,
     NoiseScheduleConfig,
     PoseGuiderConfig,
+    ReferenceConfig,
     SamplingConfig,
     SkeletonConfig,
 )
@@ -32,6 +34,32 @@ ANIMATEDIFF = {
     "v3": MotionModuleConfig(max_positions=32, mid_block=False),
 }
 """guoyww/AnimateDiff: `configs/inference/inference-v1.yaml`, `-v2.yaml`, `-v3.yaml`."""
+
+ANIMATEDIFF_SCHEDULE = NoiseScheduleConfig(beta_schedule="linear", set_alpha_to_one=True)
+"""`noise_scheduler_kwargs` of the same files, which all three versions were trained with."""
+
+OPENCLIP_VIT_H = ImageEncoderConfig(
+    hidden_size=1280,
+    intermediate_size=5120,
+    num_hidden_layers=32,
+    num_attention_heads=16,
+    projection_dim=1024,
+    hidden_act="gelu",
+)
+"""h94/IP-Adapter: `models/image_encoder/config.json`, of OpenCLIP's ViT-H/14."""
+
+SD_I2V = ModelConfig(
+    image_encoder=OPENCLIP_VIT_H,
+    pose_guider=PoseGuiderConfig(kind="whole_controlnet", block_out_channels=(16, 32, 96, 256)),
+    reference=ReferenceConfig(kind="ip_adapter"),
+)
+"""`configs/baselines/sd_i2v.py`."""
+
+SD_I2V_SKELETON = SkeletonConfig(size=512, hands=True, face=True)
+"""control_v11p_sd15_openpose was trained with bodies, hands and faces, and without any of them."""
+
+SD_I2V_SAMPLING = SamplingConfig(steps=25, guidance_scale=7.5, frames=16, window_frames=16)
+"""AnimateDiff was trained with clips of 16 frames; 7.5 is Stable Diffusion's usual guidance."""
 
 MOORE_SCHEDULE = NoiseScheduleConfig(
     beta_schedule="linear",

@@ -18,7 +18,7 @@ import numpy as np
 
 from aa_jax.config import ModelConfig
 from aa_jax.models.animate_anyone import Networks, denoising_params, encode_pose
-from aa_jax.models.reference import project_reference
+from aa_jax.models.reference_features import project_reference
 from convert.verify import architecture, probes, training
 from convert.verify.cases import Case, CaseError
 from convert.verify.layout import channels_first, channels_last, state_dict_name

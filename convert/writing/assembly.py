@@ -178,7 +178,9 @@ def model_with(base: ModelConfig, present: Iterable[str], **sections: Any) -> Mo
     fixed = {weights.SECTIONS[name] for name in present} | sections.keys()
     new = {**{s: getattr(base, s) for s in weights.SECTIONS.values()}, **sections}
     unet, vae, clip = new["unet"], new["autoencoder"], new["image_encoder"]
-    if "image_encoder" not in fixed:
+    if new["reference"].kind == "ip_adapter":
+        pass  # it projects from any width to any other
+    elif "image_encoder" not in fixed:
         new["image_encoder"] = dataclasses.replace(clip, projection_dim=unet.cross_attention_dim)
     elif "unet" not in fixed:
         new["unet"] = dataclasses.replace(unet, cross_attention_dim=clip.projection_dim)

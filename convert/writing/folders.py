@@ -46,15 +46,15 @@ def unet(config: UNetConfig) -> Values:
     }
 
 
-def controlnet(model: ModelConfig) -> Values:
-    """For diffusers' `ControlNetModel`."""
+def controlnet(model: ModelConfig, hint_channels: tuple[int, ...]) -> Values:
+    """For diffusers' `ControlNetModel`, whose hint encoder has these widths."""
     names = ("center_input_sample", "mid_block_scale_factor", "out_channels", "sample_size")
     values = {k: v for k, v in unet(model.unet).items() if k not in (*names, "up_block_types")}
     return {
         **values,
         "_class_name": "ControlNetModel",
         "conditioning_channels": 3,
-        "conditioning_embedding_out_channels": list(model.reference.hint_channels),
+        "conditioning_embedding_out_channels": list(hint_channels),
         "controlnet_conditioning_channel_order": "rgb",
         "global_pool_conditions": False,
         "mid_block_scale_factor": 1,

@@ -50,6 +50,9 @@ IGNORED: dict[str, tuple[tuple[str, str], ...]] = {
     "resnet": ((r"fc\.\w+", "the classifier"),),
     "resnet_projection": (),
     "reference_fusion": (),
+    "ip_adapter": (),
+    "prompt": (),
+    "pose_controlnet": (),
 }
 """What each network leaves out: regular expression of the whole name, and the reason."""
 
@@ -154,7 +157,8 @@ def shapes(name: str, model: ModelConfig) -> list[tuple[tuple[str, ...], tuple[i
     motion = MotionModuleConfig(enabled=False)
     if name == "motion_module":
         motion = dataclasses.replace(model.motion_module, enabled=True)
-    guider = model.pose_guider if name == "pose_guider" else PoseGuiderConfig()
+    of_pose = name in ("pose_guider", "pose_controlnet")
+    guider = model.pose_guider if of_pose else PoseGuiderConfig()
     model = dataclasses.replace(model, motion_module=motion, pose_guider=guider)
     try:
         tree = weights.abstract_params(model, (name,))[name]

@@ -6,7 +6,7 @@ import pytest
 from tiny_model import MODEL, random_params
 
 from aa_jax.config import ModelConfig
-from benchmarks import flops
+from benchmarks import flops, flops_baseline
 
 
 def test_all_graphs_compute_the_same_prediction():
@@ -66,11 +66,23 @@ def test_training_saves_what_is_cached_and_frozen():
     assert counts["stage 2"]["all networks differentiated"] > 1.3
 
 
+def test_the_baseline_pays_for_its_controlnet_at_every_step():
+    made = flops_baseline.models(MODEL, MODEL.image_encoder)
+    counts = {
+        name: flops_baseline.count(made[name], size=16, frames=2) for name in ("ours", "SD-I2V")
+    }
+    ours, theirs = counts["ours"], counts["SD-I2V"]
+    assert theirs["guided step, per frame"] > 1.1 * ours["guided step, per frame"]
+    assert theirs["reference, per video"] < 0.5 * ours["reference, per video"]
+
+
 def test_command_line_prints_and_writes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(flops, "make_model", lambda width: MODEL)
+    monkeypatch.setattr(flops_baseline, "models", lambda model: {"ours": model})
     path = tmp_path / "flops.json"
     assert flops.main(["--sizes", "16", "--frames", "2", "--json", str(path)]) == 0
     out = capsys.readouterr().out
     assert "plain/ours" in out
+    assert "ours: TFLOP" in out
     assert "stage 2, all networks differentiated" in out
     assert '"moore_over_ours"' in path.read_text()

@@ -116,6 +116,37 @@ def test_openpose_controlnet(planned, sparse, manifest, tmp_path):
     assert parts["pose_guider"].report.used == 16
 
 
+@pytest.mark.parametrize(
+    ("name", "projection", "tokens", "parameters"),
+    [
+        ("ip-adapter_sd15", "linear", 4, 22_319_616),
+        ("ip-adapter-plus_sd15", "resampler", 16, 49_087_488),
+    ],
+)
+def test_sd_i2v(planned, sparse, manifest, tmp_path, name, projection, tokens, parameters):
+    files = {
+        "controlnet": manifest("controlnet_openpose"),
+        "ip-adapter": manifest(name),
+        "motion-module": manifest("mm_sd_v15"),
+        "prompt": {"prompt_embeds": (1, 77, 768)},
+    }
+    flags = [
+        text
+        for flag, shapes in files.items()
+        for text in (f"--{flag}", sparse(tmp_path / f"{flag}.safetensors", shapes))
+    ]
+
+    parts, config = planned("sd-i2v", *flags, "--output", tmp_path / "out")
+
+    model = config.model
+    assert parts["ip_adapter"].report.parameters == parameters
+    assert not parts["pose_controlnet"].report.ignored
+    assert (model.ip_adapter.projection, model.ip_adapter.tokens) == (projection, tokens)
+    assert model.image_encoder.projection_dim == 1024
+    assert model.unet.group_norm_scope == "over_frames"  # AnimateDiff v1
+    assert config.schedule.beta_schedule == "linear"
+
+
 def moore_files(sparse, manifest, folder, motion):
     unet = manifest("sd15_unet")
     reference = {key: s for key, s in unet.items() if not key.startswith(("conv_norm", "conv_out"))}

@@ -46,7 +46,7 @@ def diffusers_control_net():
 
 
 def test_residuals_are_those_of_diffusers():
-    theirs, ours = diffusers_control_net(), reference.control_net(MODEL)
+    theirs, ours = diffusers_control_net(), controlnet.create(MODEL.unet)
     latents, context = normal(2, 4, 8, 8), normal(2, 3, 6, seed=1)
     picture, timesteps = np.abs(normal(2, 3, 32, 32, seed=2)), np.array([7, 900])
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_residuals_are_those_of_diffusers():
 
     params = params_of(theirs)
     encoder = controlnet.hint_encoder(MODEL)
-    hint = apply(encoder, params[controlnet.HINT_ENCODER], nhwc(picture)[:, None])[:, 0]
+    hint = apply(encoder, params[controlnet.HINT_ENCODER], nhwc(picture)[:, None])
     residuals = apply(ours, params, nhwc(latents)[:, None], timesteps, context, hint)
 
     assert len(residuals) == len(down) + 1

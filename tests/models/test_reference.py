@@ -9,14 +9,17 @@ import pytest
 import tiny_model
 from parity import normal
 
-from aa_jax.config import ReferenceConfig
+from aa_jax.config import PromptConfig, ReferenceConfig
 from aa_jax.models import animate_anyone
 from aa_jax.models.transformer import Concatenation
 
 KINDS = {
     "controlnet": {"kind": "controlnet", "hint_channels": (4, 8)},
     "concatenation": {"fusion": "concatenation"},
+    "ip_adapter": {"kind": "ip_adapter"},
 }
+POSES = {"ip_adapter": "whole_controlnet", "controlnet": "whole_controlnet"}
+"""Two ControlNets at once, too: one of the pose, one of the reference."""
 
 
 def model_of(name):
@@ -26,8 +29,14 @@ def model_of(name):
     )
     still = dataclasses.replace(tiny_model.MODEL.motion_module, enabled=False)
     reference = ReferenceConfig(**KINDS[name])
+    pose = dataclasses.replace(tiny_model.MODEL.pose_guider, kind=POSES.get(name, "paper"))
     return dataclasses.replace(
-        tiny_model.MODEL, unet=unet, motion_module=still, reference=reference
+        tiny_model.MODEL,
+        unet=unet,
+        motion_module=still,
+        reference=reference,
+        pose_guider=pose,
+        prompt=PromptConfig(tokens=3),
     )
 
 

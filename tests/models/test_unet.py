@@ -16,7 +16,7 @@ from parity import apply, nchw, nhwc, normal, perturbed, random_params
 from aa_jax.config import MotionModuleConfig, UNetConfig
 from aa_jax.kernels import attention as attention_kernels
 from aa_jax.models import torch_names
-from aa_jax.models.reference import project_reference
+from aa_jax.models.reference_features import project_reference
 from aa_jax.models.unet import DenoisingUNet, ReferenceUNet, timestep_features
 
 CONFIG = UNetConfig(

@@ -9,11 +9,13 @@ import pytest
 from tiny_run import tiny_config
 
 from aa_jax import weights
-from aa_jax.config import ReferenceConfig
+from aa_jax.config import IPAdapterConfig, PoseGuiderConfig, PromptConfig, ReferenceConfig
+from aa_jax.data import latent_cache
 from aa_jax.sampling import long_video
 from aa_jax.sampling.pipeline import Pipeline
 from aa_jax.sampling.windows import Windows
 from aa_jax.training import loop, plan
+from aa_jax.training.networks import initial_params
 
 KINDS = {
     "clip": {"kind": "clip"},
@@ -23,7 +25,16 @@ KINDS = {
     "none": {"kind": "none"},
     "concatenation": {"fusion": "concatenation"},
     "resnet_concatenation": {"kind": "resnet", "fusion": "concatenation"},
+    "ip_adapter": {"kind": "ip_adapter"},
+    "ip_adapter_plus": {"kind": "ip_adapter"},
 }
+SD_I2V = {
+    "pose_guider": PoseGuiderConfig(kind="whole_controlnet", block_out_channels=(4, 8)),
+    "prompt": PromptConfig(tokens=3),
+}
+PLUS = IPAdapterConfig(
+    projection="resampler", resampler_width=8, resampler_layers=1, resampler_heads=1
+)
 
 
 def config_of(name, **train):
@@ -32,6 +43,10 @@ def config_of(name, **train):
         **KINDS[name], hint_channels=(4, 8), resnet_layers=(1, 1, 1, 1), resnet_width=4
     )
     model = dataclasses.replace(config.model, reference=reference)
+    if reference.kind == "ip_adapter":
+        model = dataclasses.replace(model, **SD_I2V)
+    if name == "ip_adapter_plus":
+        model = dataclasses.replace(model, ip_adapter=PLUS)
     learned = tuple(network for network in model.networks if network != "vae")
     train = dataclasses.replace(config.train, trainable=learned)
     return dataclasses.replace(config, model=model, train=train)
@@ -82,8 +97,6 @@ def test_a_controlnet_s_run_goes_on_where_it_stopped(tmp_path):
 
 
 def test_a_controlnet_starts_as_a_copy_of_the_denoising_unet_it_is_given(tmp_path):
-    from aa_jax.training.networks import initial_params
-
     start = config_of("none")
     params = initial_params(start)
     saved = weights.WeightsConfig(
@@ -109,6 +122,19 @@ def test_a_controlnet_starts_as_a_copy_of_the_denoising_unet_it_is_given(tmp_pat
         for path in name.split("."):
             theirs = theirs[path]
         np.testing.assert_array_equal(leaf, theirs)
+
+
+def test_hidden_states_are_too_many_to_be_kept():
+    config = config_of("ip_adapter_plus")
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, latents_dtype="bfloat16"),
+        train=dataclasses.replace(config.train, trainable=("ip_adapter",)),
+    )
+
+    encode = latent_cache.encoding_ahead(config, initial_params(config, ("vae", "image_encoder")))
+
+    assert encode.keywords == {"embeds": False}
 
 
 @pytest.mark.parametrize("name", ["clip_controlnet", "resnet"])

@@ -212,6 +212,29 @@ def v1_5_pruned(clip_full: Shapes) -> Shapes:
     return out | {f"cond_stage_model.transformer.{key}": shape for key, shape in text.items()}
 
 
+# --- IP-Adapter ---------------------------------------------------------------------------------
+
+
+def ip_adapter(*, plus: bool) -> Shapes:
+    """`ip_adapter.py` and `resampler.py` of tencent-ailab/IP-Adapter around SD 1.5's UNet."""
+    out = {"image_proj.latents": [1, 16, 768]} if plus else {}
+    for place in ("proj_in", "proj_out", "norm_out") if plus else ("proj", "norm"):
+        shape = {"proj_in": (768, 1280), "proj_out": (768, 768), "proj": (3072, 1024)}
+        out |= affine(f"image_proj.{place}", *shape.get(place, (768,)))
+    for i in range(4) if plus else ():
+        layer = f"image_proj.layers.{i}"
+        out |= affine(f"{layer}.0.norm1", 768) | affine(f"{layer}.0.norm2", 768)
+        out |= {f"{layer}.0.to_q.weight": [768, 768], f"{layer}.0.to_kv.weight": [1536, 768]}
+        out |= {f"{layer}.0.to_out.weight": [768, 768], **affine(f"{layer}.1.0", 768)}
+        out |= {f"{layer}.1.1.weight": [3072, 768], f"{layer}.1.3.weight": [768, 3072]}
+    # Down, up, and last the mid block, as `attn_processors` lists them.
+    widths = [320, 320, 640, 640, 1280, 1280, *[1280] * 3, *[640] * 3, *[320] * 3, 1280]
+    for i, width in enumerate(widths):
+        for name in ("to_k_ip", "to_v_ip"):
+            out[f"ip_adapter.{2 * i + 1}.{name}.weight"] = [width, 768]
+    return out
+
+
 # --- AnimateDiff and Moore-AnimateAnyone --------------------------------------------------------
 
 
@@ -254,5 +277,7 @@ if __name__ == "__main__":
     manifests["mm_sd_v15_v2"] = motion_modules(32, mid_block=True)
     manifests["v3_sd15_mm"] = motion_modules(32, mid_block=False)
     manifests["moore_pose_guider"] = pose_guider()
+    manifests["ip-adapter_sd15"] = ip_adapter(plus=False)
+    manifests["ip-adapter-plus_sd15"] = ip_adapter(plus=True)
     for manifest_name, manifest in manifests.items():
         write(manifest_name, manifest)

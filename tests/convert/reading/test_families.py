@@ -34,6 +34,8 @@ def tensors(shapes):
             "AnimateDiff v2 diffusers MotionAdapter, 32 positions",
         ),
         ("moore_pose_guider", "pose-guider", "Pose Guider of Moore-AnimateAnyone or MusePose"),
+        ("ip-adapter_sd15", "ip-adapter", "IP-Adapter for SD 1.x"),
+        ("ip-adapter-plus_sd15", "ip-adapter", "IP-Adapter Plus for SD 1.x"),
     ],
 )
 def test_published_checkpoints(manifest, name, family, title):
@@ -108,6 +110,18 @@ LORA = "attn1.processor.to_q_lora.down.weight"
         (
             {"guidance_attention.norm.weight": (1,), "blocks.0.weight": (1, 1, 3, 3)},
             "guidance encoder of Champ",
+        ),
+        (
+            {"image_proj.norm.weight": (2048,), "ip_adapter.1.to_k_ip.weight": (640, 2048)},
+            "IP-Adapter for SDXL",
+        ),
+        (
+            {
+                "image_proj.norm.weight": (768,),
+                "ip_adapter.0.to_q_lora.down.weight": (128, 320),
+                "ip_adapter.1.to_k_ip.weight": (320, 768),
+            },
+            "IP-Adapter FaceID",
         ),
     ],
 )
