@@ -35,13 +35,11 @@ from flax import linen as nn
 from aa_jax import weights
 from aa_jax.config import ModelConfig, MotionModuleConfig, RunConfig, UNetConfig, default_config
 from aa_jax.config import from_dict as config_from_dict
-from aa_jax.kernels import attention as attention_kernels
 from aa_jax.models import animate_anyone, attention, transformer
 from aa_jax.models.autoencoder import Autoencoder
-from aa_jax.training import flops, losses, plan
+from aa_jax.training import losses, plan
 from benchmarks import flops_baseline
-
-GUIDANCE_SCALE = 3.5
+from benchmarks.flops_counting import GUIDANCE_SCALE, counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,12 +213,6 @@ def step_inputs(
 
 
 # --- counting -----------------------------------------------------------------------------------
-
-
-def counted(function: Callable[..., Any], *args: Any) -> float:
-    """FLOPs of a function of abstract arrays, attention in plain products."""
-    with attention_kernels.using("xla"):
-        return flops.count(jax.jit(function).trace(*args).jaxpr)
 
 
 def count_steps(model: ModelConfig, *, size: int, frames: int) -> dict[str, Any]:

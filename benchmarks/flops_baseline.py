@@ -18,13 +18,10 @@ from aa_jax.config import (
     ModelConfig,
     NoiseScheduleConfig,
 )
-from aa_jax.kernels import attention as attention_kernels
 from aa_jax.sampling import pipeline as pipeline_lib
 from aa_jax.sampling.pipeline import Conditions, Pipeline
-from aa_jax.training import flops
+from benchmarks.flops_counting import GUIDANCE_SCALE, counted
 from convert.reading import presets
-
-GUIDANCE_SCALE = 3.5
 
 
 def models(
@@ -73,12 +70,7 @@ def count(model: ModelConfig, *, size: int, frames: int) -> dict[str, float]:
         jax.eval_shape(pose, params, skeletons),
     )
     return {
-        "guided step, per frame": _counted(step, params, conditions, latents, array()) / frames,
-        "reference, per video": _counted(reference, params, picture, pixels),
-        "skeleton, per frame": _counted(pose, params, skeletons) / frames,
+        "guided step, per frame": counted(step, params, conditions, latents, array()) / frames,
+        "reference, per video": counted(reference, params, picture, pixels),
+        "skeleton, per frame": counted(pose, params, skeletons) / frames,
     }
-
-
-def _counted(function, *args) -> float:
-    with attention_kernels.using("xla"):
-        return flops.count(jax.jit(function).trace(*args).jaxpr)

@@ -26,7 +26,8 @@ Who = Literal["best", "tracked"] | tuple[int, int]
 """Of several people: in every frame the one with the highest mean body score; the same one all
 through, who is seen best in sum; or whoever is number k of frame t, both from 0, all through."""
 
-_VISIBLE = 0.3
+VISIBLE = 0.3
+"""Joints of a higher score count as seen."""
 _CROWDED = _EMPTY = 0.1
 """Share of frames with several people, or with nobody, from which on it is worth a line."""
 
@@ -144,7 +145,7 @@ class Detections:
         bodies = [people.scores[:, BODY] for people in self.frames]
         return tracks_of(
             [people.points[:, BODY].astype(np.float64) for people in self.frames],
-            [scores > _VISIBLE for scores in bodies],
+            [scores > VISIBLE for scores in bodies],
             [scores.mean(1) for scores in bodies],
             (self.width, self.height),
         )

@@ -12,12 +12,11 @@ from jaxtyping import Float
 
 from aa_jax.pose.keypoints import Keypoints
 from aa_jax.pose.orders import BODY
-from aa_jax.pose.people import Detections, People
+from aa_jax.pose.people import VISIBLE, Detections, People
 
 LEAST_HEIGHT = 16
 """Pixels, below which not even a detector's networks can see more than a spot."""
 
-_VISIBLE = 0.3
 _SMALL = 64  # pixels
 
 
@@ -68,7 +67,7 @@ def heights_of(
     points: Float[np.ndarray, "*n 18 2"], scores: Float[np.ndarray, "*n 18"]
 ) -> Float[np.ndarray, "*n"]:
     """Pixels from the highest visible joint to the lowest; NaN where fewer than two are seen."""
-    seen = scores > _VISIBLE
+    seen = scores > VISIBLE
     top, bottom = (np.where(seen, points[..., 1], edge) for edge in (np.inf, -np.inf))
     return np.where(seen.sum(-1) > 1, bottom.max(-1) - top.min(-1), np.nan)
 

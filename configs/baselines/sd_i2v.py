@@ -26,7 +26,10 @@ Expected row: below the paper's model in Tables 1 to 3: colours and kind of the 
 their details, since a few tokens are all that is left of the picture.
 """
 
+import dataclasses
+
 from configs.ablations import common
+from convert.reading import presets
 
 
 def get_config(base="puppets_stage1"):
@@ -34,22 +37,15 @@ def get_config(base="puppets_stage1"):
     config.name = f"sd_i2v_{base}"
     model = config.model
     model.reference.kind = "ip_adapter"
-    model.pose_guider.update(kind="whole_controlnet", block_out_channels=(16, 32, 96, 256))
+    model.pose_guider.update(dataclasses.asdict(presets.SD_I2V.pose_guider))
     learned = ("denoising_unet", "pose_controlnet", "ip_adapter")
     if base.startswith("puppets"):
         model.prompt.tokens = 4
         learned += ("image_encoder", "prompt")
     else:
-        model.image_encoder.update(  # OpenCLIP ViT-H/14
-            hidden_size=1280,
-            intermediate_size=5120,
-            num_hidden_layers=32,
-            num_attention_heads=16,
-            projection_dim=1024,
-            hidden_act="gelu",
-        )
-        config.schedule.update(beta_schedule="linear", set_alpha_to_one=True)  # AnimateDiff's
-        config.sampling.guidance_scale = 7.5
+        model.image_encoder.update(dataclasses.asdict(presets.OPENCLIP_VIT_H))
+        config.schedule.update(dataclasses.asdict(presets.ANIMATEDIFF_SCHEDULE))
+        config.sampling.guidance_scale = presets.SD_I2V_SAMPLING.guidance_scale
     if common.is_second_stage(base):
         start = common.weights_of("sd_i2v", common.first_stage(base))
         config.init.update(weights=start, networks=())
