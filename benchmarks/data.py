@@ -186,8 +186,9 @@ def waiting_share(dataset: Path, flags: argparse.Namespace) -> dict[str, float]:
     trainable = {name: params.pop(name) for name in config.train.trainable}
     train_state = state.create(jax.device_put(trainable), config.train)
     frozen = jax.tree.map(lambda x: jax.numpy.asarray(x, config.train.dtype), params)
+    seed = step.seed_argument(config.seed)
     train_step = jax.jit(
-        step.make_train_step(losses.make_loss(config), config.train, seed=config.seed),
+        step.make_train_step(losses.make_loss(config), config.train),
         donate_argnums=0,
     )
     batches = loader.batches(
@@ -199,12 +200,12 @@ def waiting_share(dataset: Path, flags: argparse.Namespace) -> dict[str, float]:
         last_step=flags.steps + 1,
         latents=latents,
     )
-    train_state, _ = train_step(train_state, frozen, next(batches))
+    train_state, _ = train_step(train_state, frozen, next(batches), seed)
     jax.block_until_ready(train_state)
     waited, start = 0.0, time.perf_counter()
     for batch, seconds in timed(batches):
         waited += seconds
-        train_state, metrics = train_step(train_state, frozen, batch)
+        train_state, metrics = train_step(train_state, frozen, batch, seed)
         jax.block_until_ready(metrics)
     passed = time.perf_counter() - start
     return {

@@ -73,9 +73,10 @@ def make_plan(config: RunConfig, latents: LatentCache | None = None) -> Plan:
     micro = {
         k: jax.ShapeDtypeStruct((micro_batch, *x.shape[1:]), x.dtype) for k, x in batch.items()
     }
+    seed = step.seed_argument(config.seed)
     with attention_kernels.using("xla"):
-        train_step = jax.jit(step.make_train_step(loss_fn, train, seed=config.seed))
-        counted = flops.count(train_step.trace(abstract_state, frozen, batch).jaxpr)
+        train_step = jax.jit(step.make_train_step(loss_fn, train))
+        counted = flops.count(train_step.trace(abstract_state, frozen, batch, seed).jaxpr)
         saved = jax.eval_shape(residuals, trainable, frozen, micro, keys)
     parameter_bytes = _bytes(trainable) + _bytes(frozen)
     return Plan(

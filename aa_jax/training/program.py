@@ -99,7 +99,6 @@ class TrainProgram:
         self._step = step.make_train_step(
             losses.make_loss(config),
             config.train,
-            seed=config.seed,
             place_gradients=self._place_gradients,
         )
         self.compiled: dict[Any, Compiled] = {}
@@ -107,7 +106,8 @@ class TrainProgram:
     def __call__(
         self, state: TrainState, frozen: PyTree, batch: step.Batch
     ) -> tuple[TrainState, Metrics]:
-        return self.compile(state, frozen, batch).call(state, frozen, batch)
+        seed = step.seed_argument(self._config.seed)
+        return self.compile(state, frozen, batch).call(state, frozen, batch, seed)
 
     def compile(self, state: TrainState, frozen: PyTree, batch: step.Batch) -> Compiled:
         """The program for arguments like these, which may be abstract."""
@@ -141,7 +141,8 @@ class TrainProgram:
         shardings = self._partitioning.state(state), self._partitioning.replicated
         with self._partitioning.active():
             jitted = jax.jit(self._step, donate_argnums=0, out_shardings=shardings)
-            return jitted.trace(state, frozen, batch)
+            seed = step.seed_argument(self._config.seed)
+            return jitted.trace(state, frozen, batch, seed)
 
 
 def _memory(program: jax.stages.Compiled) -> dict[str, int]:

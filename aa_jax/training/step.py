@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from aa_jax.config import TrainConfig
@@ -20,7 +21,17 @@ LossFn = Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, ""], Metric
 """(trainable, frozen, batch, keys [b]) -> mean loss and scalars, each a mean over the batch."""
 
 
-def example_keys(seed: int, stream: str, step: Int[Array, ""], ids: Int[Array, " b"]) -> Array:
+def seed_argument(seed: int) -> np.uint32:
+    """A run's seed as compiled steps take it: one serves all seeds.
+
+    `jax.random.key` makes the same key of it: of a Python integer it reads 32 bits too.
+    """
+    return np.uint32(seed % 2**32)
+
+
+def example_keys(
+    seed: int | Int[Array, ""], stream: str, step: Int[Array, ""], ids: Int[Array, " b"]
+) -> Array:
     """Random keys [b] of a step's examples.
 
     A key depends on seed, stream name, step and the example's global id alone, so that
@@ -34,10 +45,9 @@ def make_train_step(
     loss_fn: LossFn,
     config: TrainConfig,
     *,
-    seed: int,
     place_gradients: Callable[[PyTree], PyTree] = lambda gradients: gradients,
 ) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
-    """Builds `train_step(state, frozen, batch) -> (state, metrics)`.
+    """Builds `train_step(state, frozen, batch, seed) -> (state, metrics)`.
 
     Gradients of `config.accumulation_steps` micro-batches are averaged; since every draw follows
     an example's id, the result equals the large batch to rounding. Only `state.params` is
@@ -50,14 +60,12 @@ def make_train_step(
     Args:
       loss_fn: of one (micro-)batch.
       config: of the run.
-      seed: of everything drawn.
       place_gradients: states how gradients lie on a mesh of devices.
     """
     learning_rate = learning_rate_schedule(config)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def gradients(params: PyTree, frozen: PyTree, batch: Batch, step: Array) -> Any:
-        keys = example_keys(seed, "train", step, batch["example_id"])
+    def gradients(params: PyTree, frozen: PyTree, batch: Batch, keys: Array) -> Any:
         if config.accumulation_steps == 1:
             return value_and_grad(params, frozen, batch, keys)
 
@@ -78,8 +86,11 @@ def make_train_step(
         total, _ = jax.lax.scan(add_micro_batch, zeros, micro_batches)
         return jax.tree.map(lambda x: x / config.accumulation_steps, total)
 
-    def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
-        (loss, scalars), grads = gradients(state.params, frozen, batch, state.step)
+    def train_step(
+        state: TrainState, frozen: PyTree, batch: Batch, seed: Int[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        keys = example_keys(seed, "train", state.step, batch["example_id"])
+        (loss, scalars), grads = gradients(state.params, frozen, batch, keys)
         new_state, norms = update(config, state, place_gradients(grads), loss)
         with jax.numpy_dtype_promotion("standard"):
             rate = jnp.asarray(learning_rate(state.step), jnp.float32)

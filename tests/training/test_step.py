@@ -18,6 +18,7 @@ def quadratic_loss(trainable, frozen, batch, keys):
 
 
 PARAMS = {"net": {"w": np.array([1.0, -2.0, 0.5], np.float32)}}
+SEED = step.seed_argument(0)
 FROZEN = {"shift": {"b": np.float32(0.1)}}
 
 
@@ -28,8 +29,8 @@ def batch_of(ids):
 
 def run_step(ids=range(8), **train):
     config = dataclasses.replace(tiny_config().train, batch_size=8, **train)
-    train_step = step.make_train_step(quadratic_loss, config, seed=0)
-    return jax.jit(train_step)(state.create(PARAMS, config), FROZEN, batch_of(list(ids)))
+    train_step = step.make_train_step(quadratic_loss, config)
+    return jax.jit(train_step)(state.create(PARAMS, config), FROZEN, batch_of(list(ids)), SEED)
 
 
 def test_a_step_is_adamw_on_clipped_gradients():
@@ -70,6 +71,14 @@ def test_draws_follow_the_example_not_its_place():
         step.example_keys(0, "train", jnp.int32(4), ids),
     ):
         assert (jax.random.key_data(other) != jax.random.key_data(keys)).any(axis=-1).all()
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 + 5, 2**32 - 1, 2**40 + 3, -1])
+def test_a_program_makes_of_its_argument_the_key_that_the_seed_makes(seed):
+    """One compiled step serves every seed, and draws what a step compiled for the seed draws."""
+    key = jax.jit(jax.random.key)(step.seed_argument(seed))
+    expected = jax.random.key_data(jax.random.key(seed))
+    np.testing.assert_array_equal(jax.random.key_data(key), expected)
 
 
 def test_only_trainable_networks_have_optimizer_state():
@@ -157,12 +166,12 @@ def test_muon_is_optaxs_on_kernels_and_plain_adamw_on_the_rest():
 
 def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones():
     config = dataclasses.replace(tiny_config().train, batch_size=8, ema_decay=0.9)
-    train_step = jax.jit(step.make_train_step(quadratic_loss, config, seed=0))
-    before, _ = train_step(state.create(PARAMS, config), FROZEN, batch_of(range(8)))
+    train_step = jax.jit(step.make_train_step(quadratic_loss, config))
+    before, _ = train_step(state.create(PARAMS, config), FROZEN, batch_of(range(8)), SEED)
     broken = {**batch_of(range(8, 16)), "x": np.full((8, 3), np.nan, np.float32)}
-    stopped, metrics = train_step(before, FROZEN, broken)
+    stopped, metrics = train_step(before, FROZEN, broken, SEED)
     assert np.isnan(metrics["loss"])
-    later, _ = train_step(stopped, FROZEN, batch_of(range(8)))
+    later, _ = train_step(stopped, FROZEN, batch_of(range(8)), SEED)
     for after in (stopped, later):
         assert int(after.step) == ~1  # one step is done, the next one was not finite
         kept = after.replace(step=~after.step)
