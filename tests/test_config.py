@@ -47,6 +47,10 @@ def test_every_config_file_is_a_valid_run(name):
         ({"name": "a", "seed": "1"}, "seed must be int"),
         ({"name": "a", "seed": True}, "seed must be int"),
         ({"name": "a", "train": {"steps": 0}}, "train.steps must be at least 1"),
+        (
+            {"name": "a", "train": {"timestep_shift": 3.0, "timesteps": "sampling"}},
+            "train.timestep_shift=3.0 needs train.timesteps=uniform",
+        ),
         ({"name": "a", "train": {"validate_every": 0}}, "validate_every must be at least 1"),
         ({"name": "a", "train": {"trainable": ["unet"]}}, "unknown unet"),
         ({"name": "a", "train": {"batch_size": 5, "accumulation_steps": 2}}, "no multiple"),

@@ -36,8 +36,13 @@ def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
 
 
 def draw_timesteps(config: RunConfig, keys: Array) -> Int[Array, " b"]:
-    """One timestep per key, of those that `config.train.timesteps` names, all equally likely."""
-    levels = np.arange(config.schedule.num_train_timesteps)
+    """One timestep per key, as `config.train.timesteps` and `timestep_shift` say."""
+    count, shift = config.schedule.num_train_timesteps, config.train.timestep_shift
+    if shift != 1:
+        drawn = jax.vmap(jax.random.uniform)(keys)
+        shifted = shift * drawn / (1 + (shift - 1) * drawn)
+        return jnp.minimum(shifted * count, count - 1).astype(jnp.int32)
+    levels = np.arange(count)
     if config.train.timesteps == "sampling":
         levels = ddim.timesteps(config.schedule, config.sampling.steps)
     return jax.vmap(lambda key: jax.random.choice(key, jnp.asarray(levels, jnp.int32)))(keys)

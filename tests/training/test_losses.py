@@ -11,8 +11,8 @@ from aa_jax.diffusion import ddim
 from aa_jax.training import losses, plan
 
 
-def draw(timesteps, examples=4000):
-    config = tiny_config(timesteps=timesteps)
+def draw(timesteps, examples=4000, **train):
+    config = tiny_config(timesteps=timesteps, **train)
     config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, steps=4))
     keys = jax.random.split(jax.random.key(0), examples)
     return config, np.asarray(losses.draw_timesteps(config, keys))
@@ -25,6 +25,17 @@ def test_timesteps_are_uniform_over_the_schedule():
     assert timesteps.max() < count
     shares = np.histogram(timesteps, bins=8, range=(0, count))[0] / len(timesteps)
     np.testing.assert_allclose(shares, 1 / 8, atol=0.025)
+
+
+def test_a_shift_draws_much_noise_more_often():
+    """At 3 half of the draws lie beyond 3/4 of the schedule, at 1/3 as many before 1/4."""
+    config, timesteps = draw("uniform", timestep_shift=3.0)
+    count = config.schedule.num_train_timesteps
+    assert timesteps.max() < count
+    quartiles = np.quantile(timesteps / count, (0.25, 0.5, 0.75))
+    np.testing.assert_allclose(quartiles, (0.5, 0.75, 0.9), atol=0.02)
+    _, timesteps = draw("uniform", timestep_shift=1 / 3)
+    assert np.median(timesteps / count) == pytest.approx(0.25, abs=0.02)
 
 
 def test_timesteps_may_be_those_of_the_sampler_alone():
