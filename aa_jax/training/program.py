@@ -96,6 +96,7 @@ class TrainProgram:
           announce: called with every program compiled, before its first step.
         """
         self._config, self._partitioning, self._announce = config, partitioning, announce
+        self._seed = step.seed_argument(config.seed)
         self._step = step.make_train_step(
             losses.make_loss(config),
             config.train,
@@ -106,8 +107,7 @@ class TrainProgram:
     def __call__(
         self, state: TrainState, frozen: PyTree, batch: step.Batch
     ) -> tuple[TrainState, Metrics]:
-        seed = step.seed_argument(self._config.seed)
-        return self.compile(state, frozen, batch).call(state, frozen, batch, seed)
+        return self.compile(state, frozen, batch).call(state, frozen, batch, self._seed)
 
     def compile(self, state: TrainState, frozen: PyTree, batch: step.Batch) -> Compiled:
         """The program for arguments like these, which may be abstract."""
@@ -141,8 +141,7 @@ class TrainProgram:
         shardings = self._partitioning.state(state), self._partitioning.replicated
         with self._partitioning.active():
             jitted = jax.jit(self._step, donate_argnums=0, out_shardings=shardings)
-            seed = step.seed_argument(self._config.seed)
-            return jitted.trace(state, frozen, batch, seed)
+            return jitted.trace(state, frozen, batch, self._seed)
 
 
 def _memory(program: jax.stages.Compiled) -> dict[str, int]:

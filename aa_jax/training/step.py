@@ -46,12 +46,12 @@ def make_train_step(
     config: TrainConfig,
     *,
     place_gradients: Callable[[PyTree], PyTree] = lambda gradients: gradients,
-) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, PyTree, Batch, Int[Array, ""]], tuple[TrainState, Metrics]]:
     """Builds `train_step(state, frozen, batch, seed) -> (state, metrics)`.
 
     Gradients of `config.accumulation_steps` micro-batches are averaged; since every draw follows
     an example's id, the result equals the large batch to rounding. Only `state.params` is
-    differentiated.
+    differentiated. `seed`, of everything drawn, is a `seed_argument`.
 
     A step whose loss or gradients are not finite changes nothing but the step count, which turns
     negative (`~step`); so do all steps after it. The host, which learns of it later, finds the
